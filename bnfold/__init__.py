@@ -1,0 +1,81 @@
+"""bnfold: BatchNormalization in ONNX graphs. Fold it, and prove that nothing else changed.
+
+    >>> import bnfold
+    >>> result = bnfold.fold("model.onnx")  # doctest: +SKIP
+    >>> result.save("model.folded.onnx")    # doctest: +SKIP
+
+Nothing heavy is imported before it is needed: ``import bnfold`` costs neither onnx nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from bnfold._version import __version__
+
+if TYPE_CHECKING:
+    from bnfold.api import check, fold, inspect
+    from bnfold.checking import CheckReport, OutputComparison
+    from bnfold.errors import (
+        BnfoldError,
+        DifferenceFound,
+        ExternalDataError,
+        ModelError,
+        RuntimeUnavailable,
+        TargetError,
+        UsageError,
+    )
+    from bnfold.folding.fold import Folded, FoldResult, Kept
+    from bnfold.folding.inspection import AffineInfo, Inspection
+
+__all__ = [
+    "AffineInfo",
+    "BnfoldError",
+    "CheckReport",
+    "DifferenceFound",
+    "ExternalDataError",
+    "FoldResult",
+    "Folded",
+    "Inspection",
+    "Kept",
+    "ModelError",
+    "OutputComparison",
+    "RuntimeUnavailable",
+    "TargetError",
+    "UsageError",
+    "__version__",
+    "check",
+    "fold",
+    "inspect",
+]
+
+_HOMES = {
+    "bnfold.api": ("check", "fold", "inspect"),
+    "bnfold.checking": ("CheckReport", "OutputComparison"),
+    "bnfold.errors": (
+        "BnfoldError",
+        "DifferenceFound",
+        "ExternalDataError",
+        "ModelError",
+        "RuntimeUnavailable",
+        "TargetError",
+        "UsageError",
+    ),
+    "bnfold.folding.fold": ("FoldResult", "Folded", "Kept"),
+    "bnfold.folding.inspection": ("AffineInfo", "Inspection"),
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (any public name)
+    """Import a public name when it is first asked for (PEP 562)."""
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(importlib.import_module(home), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'bnfold' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,6 @@
+"""Whether two models compute the same: the same inputs through onnxruntime, and a tolerance that says its basis."""
+
+from bnfold.checking.compare import check
+from bnfold.checking.report import CheckReport, OutputComparison
+
+__all__ = ["CheckReport", "OutputComparison", "check"]

@@ -1,0 +1,155 @@
+"""How far two outputs may be apart before they count as different, and why so far.
+
+Two things move the output of a graph that is rewritten without changing its mathematics:
+
+* **Noise.** Another order of the same operations rounds otherwise. How much that matters in *this* model is measured:
+  onnxruntime runs the original as it stands and as it would itself rewrite it, and the two differ by the noise.
+* **Rounding of the constants.** A fold rounds every weight once more. Each linear operator then adds an independent
+  error of about one epsilon of the largest |y|, and independent errors grow as the square root of their number:
+
+      floor = k * sqrt(1 + L) * epsilon * max|y|        L: linear operators of the graph
+
+  k is 16 for float32 and float64, whose sums round at every addition: on real models the noise of a float32 graph
+  reaches 7 * sqrt(1 + L) epsilon, a fold's own error is 1 to 2 epsilon, 12 on a face detector with 52 convolutions.
+  k is 4 for float16 and bfloat16, which the CPU provider sums up in float32 and rounds once per operator: folds were
+  measured at 0.4 to 0.9 epsilon.
+
+The epsilon is that of the narrowest float type that the graph works with, whatever the type of its outputs.
+The tolerance is the larger of 4 * noise and the floor. Types that are not rounded have to be equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from bnfold.errors import ModelError
+from bnfold.runtime import FLOATS
+
+if TYPE_CHECKING:
+    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+
+    from bnfold.runtime import ModelSource
+
+_EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+_ROUNDINGS = {"float64": 16, "float32": 16, "float16": 4, "bfloat16": 4}
+_NOISE_FACTOR = 4
+_LINEAR = frozenset(
+    {"Conv", "ConvTranspose", "Einsum", "FusedConv", "FusedMatMul", "GRU", "Gemm", "LSTM", "MatMul", "RNN"}
+)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What of a graph decides how finely its outputs can be compared.
+
+    Attributes:
+        narrowest: The narrowest float type among its inputs, constants and casts; `None` when it has none.
+        linear: How many linear operators it has, in subgraphs and functions too.
+    """
+
+    narrowest: str | None
+    linear: int
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A rule for one output: `absolute + relative * max|y|`, and where it comes from in words."""
+
+    absolute: float
+    relative: float
+    basis: str
+
+    def at(self, max_y: float) -> float:
+        """The tolerance for a largest |y|."""
+        return self.absolute + self.relative * max_y
+
+
+def precision_of(model: ModelSource) -> Precision:
+    """Read from a model what decides its tolerance; weights in other files are not loaded.
+
+    Raises:
+        ModelError: The model can not be parsed.
+    """
+    proto = _parse(model)
+    nodes = list(_nodes(proto.graph.node))
+    nodes += [node for function in proto.functions for node in _nodes(function.node)]
+    types = [_name(code) for code in _element_types(proto.graph, nodes)]
+    narrowest = max((name for name in types if name in _EPSILON), key=_EPSILON.__getitem__, default=None)
+    return Precision(narrowest, sum(node.op_type in _LINEAR for node in nodes))
+
+
+def tolerance_for(dtype: str, precision: Precision, noise: float) -> Tolerance:
+    """The tolerance of an output whose own noise is `noise * max|y|`.
+
+    Args:
+        dtype: The element type of the output.
+        precision: That of the original graph.
+        noise: The largest ratio of noise to max|y| over the draws.
+    """
+    if dtype not in FLOATS:
+        return Tolerance(0.0, 0.0, f"{dtype} values have to be equal")
+    narrowest = max((dtype, precision.narrowest or dtype), key=_EPSILON.__getitem__)
+    factor = _ROUNDINGS[narrowest] * sqrt(1 + precision.linear)
+    floor = factor * _EPSILON[narrowest]
+    if _NOISE_FACTOR * noise > floor:
+        basis = f"{_NOISE_FACTOR} x the original's own rounding noise, {noise:.1e} x max|y|"
+        return Tolerance(0.0, _NOISE_FACTOR * noise, basis)
+    basis = f"{factor:.0f} x {narrowest} epsilon x max|y|, for {precision.linear} linear operators"
+    return Tolerance(0.0, floor, basis)
+
+
+def tolerance_given(dtype: str, rtol: float | None, atol: float | None) -> Tolerance:
+    """The tolerance that the caller asks for; one that is not given is 0. Types that are not rounded stay exact."""
+    if dtype not in FLOATS:
+        return Tolerance(0.0, 0.0, f"{dtype} values have to be equal")
+    absolute, relative = atol or 0.0, rtol or 0.0
+    return Tolerance(absolute, relative, f"as given: {absolute:g} + {relative:g} x max|y|")
+
+
+def _parse(model: ModelSource) -> ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        if isinstance(model, bytes):
+            return onnx.load_model_from_string(model)
+        return onnx.load_model(model, load_external_data=False)
+    except (DecodeError, OSError) as error:
+        raise ModelError(f"the model can not be read: {error}") from error
+
+
+def _nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Nodes and those of their subgraphs."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in _subgraphs(attribute):
+                yield from _nodes(graph.node)
+
+
+def _subgraphs(attribute: AttributeProto) -> list[GraphProto]:
+    return [attribute.g, *attribute.graphs] if attribute.HasField("g") else list(attribute.graphs)
+
+
+def _element_types(graph: GraphProto, nodes: Iterable[NodeProto]) -> Iterator[int]:
+    """The types of a graph's inputs and initializers, and those that any node casts to or holds as a constant."""
+    yield from (value.type.tensor_type.elem_type for value in graph.input)
+    yield from (tensor.data_type for tensor in graph.initializer)
+    for node in nodes:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to":
+                yield attribute.i
+            if attribute.HasField("t"):
+                yield attribute.t.data_type
+            yield from (tensor.data_type for inner in _subgraphs(attribute) for tensor in inner.initializer)
+
+
+def _name(code: int) -> str:
+    """The name of an ONNX element type as numpy and ml_dtypes spell it."""
+    import onnx
+
+    name = onnx.TensorProto.DataType.Name(code).lower() if code in onnx.TensorProto.DataType.values() else ""
+    return {"float": "float32", "double": "float64"}.get(name, name)

@@ -1,0 +1,75 @@
+"""The same inputs through the original, the original as onnxruntime rewrites it, and the other model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from bnfold.checking.statistics import Array, Difference, difference
+from bnfold.errors import ModelError
+from bnfold.runtime import Session
+
+
+@dataclass
+class Track:
+    """What the draws say about one output.
+
+    Attributes:
+        first: The original's output on the first draw.
+        differences: The other model against the original, one per draw.
+        noise: The largest ratio of the original's noise to max|y|.
+        sensitivity: The largest change of the original's output from the first inputs to any others; infinite where
+            its shape or its non-finite positions change.
+        drift: The change of the original's output when it is given the same inputs again, as in a random model.
+    """
+
+    first: Array
+    differences: list[Difference] = field(default_factory=list)
+    noise: float = 0.0
+    sensitivity: float = 0.0
+    drift: float = 0.0
+
+    def add_noise(self, reference: Array, rewritten: Array) -> None:
+        """Take in what onnxruntime's own rewriting of the graph does to an output."""
+        found = difference(reference, rewritten)
+        if found.shape_match and found.max_y > 0:
+            self.noise = max(self.noise, found.max_abs / found.max_y)
+
+    def add_witness(self, reference: Array) -> None:
+        """Take in the original's output on other inputs than the first."""
+        self.sensitivity = max(self.sensitivity, difference(self.first, reference).needed)
+
+    def add_repeat(self, first: Array, again: Array) -> None:
+        """Take in two outputs of the original on the same inputs, one right after the other."""
+        self.drift = difference(first, again).needed
+
+
+def run_trials(
+    original: Session, rewritten: Session | None, candidate: Session, draws: Iterable[Mapping[str, Array]]
+) -> dict[str, Track]:
+    """Run every set of inputs on each session, once and in the same order, and keep only what the verdict needs.
+
+    Raises:
+        ModelError: The original or the candidate can not be run.
+    """
+    tracks: dict[str, Track] = {}
+    for feeds in draws:
+        reference, other = original.run(feeds), candidate.run(feeds)
+        noisy = _run_if_possible(rewritten, feeds)
+        for name, array in reference.items():
+            track = tracks.setdefault(name, Track(array))
+            track.differences.append(difference(array, other[name]))
+            track.add_witness(array)
+            if name in noisy:
+                track.add_noise(array, noisy[name])
+    return tracks
+
+
+def _run_if_possible(session: Session | None, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Without the rewritten graph the noise stays unknown, which makes the tolerance tighter and the check possible."""
+    if session is None:
+        return {}
+    try:
+        return session.run(feeds)
+    except ModelError:
+        return {}

@@ -1,0 +1,158 @@
+"""A plan as edits: which constants get which numbers, which nodes go, and what their values are called then."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper
+
+from bnfold.folding.plan import Change, Plan
+from bnfold.folding.rounding import elem_type, rescaled
+from bnfold.folding.sources import Source
+from bnfold.model.graph import Address, Node, Value
+from bnfold.model.names import Names
+from bnfold.model.patch import Patch
+from bnfold.model.tensors import Array, from_array, with_values
+from bnfold.ops.rule import Operator, Placed, Rescale
+
+
+def make_patch(plan: Plan, *, freeze: bool) -> Patch:
+    """The edits that carry out the plan.
+
+    Args:
+        plan: where each affine goes.
+        freeze: initializers of the main graph stop being inputs.
+    """
+    patch = Patch()
+    if not plan.removed:
+        return patch
+    names = Names(plan.graph)
+    for address in sorted(plan.changes):
+        _change(plan.changes[address], patch, names)
+    kept = _bias_adds(plan)
+    _remove_sources(plan, patch, {source.node.address for source in kept.values()})
+    for address in sorted(plan.changes):
+        behind = plan.changes[address].taken.behind
+        if behind is not None:
+            _add_behind(plan.changes[address].op, behind, kept.get(address), patch, names)
+    if freeze:
+        patch.delisted = {v.name for v in plan.graph.main.values.values() if plan.graph.is_overridable(v)}
+    return patch
+
+
+def _change(change: Change, patch: Patch, names: Names) -> None:
+    """New constants and attributes of an operator that stays."""
+    op = change.op
+    for index, rescale in change.taken.constants.items():
+        if rescale is None:
+            patch.read_instead(op.node, index, "")
+        else:
+            _write_constant(op, index, rescale, patch, names)
+    for name, value in change.taken.attributes.items():
+        patch.set_attribute(op.node, name, value)
+
+
+def _write_constant(op: Operator, index: int, rescale: Rescale, patch: Patch, names: Names) -> None:
+    values = rescaled(op, index, rescale)
+    _put_constant(op, index, values, elem_type(op, index), patch, names)
+
+
+def _put_constant(op: Operator, index: int, values: Array, kind: int, patch: Patch, names: Names) -> None:
+    """New numbers for an input: in place where nobody else sees the old ones, else as a constant of their own."""
+    present = op.input(index)
+    tensor = None if present is None else _own(op, present, values, kind)
+    if present is not None and tensor is not None:
+        patch.replaced[present] = with_values(tensor, values)
+        return
+    name = names.fresh(_hint(op, index, present))
+    patch.add_constant(op.node.scope, from_array(values, kind, name))
+    patch.read_instead(op.node, index, name)
+
+
+def _own(op: Operator, value: Value, values: Array, kind: int) -> TensorProto | None:
+    """The initializer that can take the new numbers under its own name: one reader, same type and shape."""
+    tensor = value.tensor
+    if tensor is None or not value.has_one_reader or not op.constants.is_stored(value):
+        return None
+    return tensor if tensor.data_type == kind and tuple(tensor.dims) == values.shape else None
+
+
+def _hint(op: Operator, index: int, present: Value | None) -> str:
+    """What to call a new constant: after the one it replaces, else after the operator's weight."""
+    if present is not None:
+        return f"{present.name}.folded"
+    weight = op.input(1)
+    stem = weight.name if weight is not None else op.node.label
+    return f"{stem.removesuffix('.weight')}.{'bias' if index == 2 else f'input{index}'}"
+
+
+def _bias_adds(plan: Plan) -> dict[Address, Source]:
+    """Per operator that needs a shift added behind it, the Add that stands there already, if one does."""
+    found: dict[Address, Source] = {}
+    for source in plan.removed.values():
+        producer = source.wire.producer
+        if source.node.op_type != "Add" or producer is None or producer.address not in plan.changes:
+            continue
+        if plan.changes[producer.address].taken.behind is not None:
+            found[producer.address] = source
+    return found
+
+
+def _remove_sources(plan: Plan, patch: Patch, kept: set[Address]) -> None:
+    """Take sources out of the graph. What stands in front of a chain of them produces the chain's last name."""
+    patch.removed |= set(plan.removed) - kept
+    for address in sorted(patch.removed):
+        source = plan.removed[address]
+        producer = source.wire.producer
+        if producer is None or producer.address in patch.removed:
+            continue
+        last = source.output
+        while (following := _removed_reader(last, plan, patch)) is not None:
+            last = following.output
+        patch.produce_instead(producer, source.wire.output_index, last.name)
+
+
+def _removed_reader(value: Value, plan: Plan, patch: Patch) -> Source | None:
+    """The removed source that reads the value, if its one reader is such."""
+    if not value.has_one_reader:
+        return None
+    address = value.readers[0][0].address
+    return plan.removed[address] if address in patch.removed else None
+
+
+def _add_behind(op: Operator, behind: Placed, present: Source | None, patch: Patch, names: Names) -> None:
+    """The shift that a MatMul can not take: into the Add behind it, or into a new one."""
+    values, kind = _laid(op, behind), elem_type(op, 1)
+    if present is not None:
+        adding = Operator(present.node, op.constants, op.shapes)
+        index = next(k for k, value in enumerate(present.node.inputs) if value is not present.wire)
+        constant = adding.constant(index)
+        if constant is not None and np.prod(constant.shape) == values.size:
+            values = values.reshape(constant.shape)
+        _put_constant(adding, index, values, kind, patch, names)
+        return
+    _insert_add(op.node, from_array(values, kind, names.fresh(_hint(op, 2, None))), patch, names)
+
+
+def _laid(op: Operator, behind: Placed) -> Array:
+    """The shift in a shape that broadcasts along its axis: ``[C] -> [C, 1, ...]``; a uniform one is a scalar."""
+    if behind.is_uniform:
+        return behind.affine.shift.reshape(())
+    trailing = (op.output_rank() or 0) - behind.axis - 1
+    return behind.affine.shift.reshape((-1,) + (1,) * trailing)
+
+
+def _insert_add(node: Node, shift: TensorProto, patch: Patch, names: Names) -> None:
+    """A new Add right behind the node. It produces what the node would have, the node a name of its own."""
+    patch.add_constant(node.scope, shift)
+    output = patch.outputs.get(node.address, {}).get(0, node.proto.output[0])
+    product = node.proto.output[0] if output != node.proto.output[0] else names.fresh(f"{output}.product")
+    patch.produce_instead(node, 0, product)
+    patch.insert_behind(node, _add_node(node, product, shift.name, output, names))
+
+
+def _add_node(node: Node, product: str, shift: str, output: str, names: Names) -> NodeProto:
+    name = names.fresh(f"{node.proto.name}.bias") if node.proto.name else ""
+    new = helper.make_node("Add", [product, shift], [output], name=name, domain=node.proto.domain)
+    if node.opset < 7:
+        new.attribute.append(helper.make_attribute("broadcast", 1))
+    return new

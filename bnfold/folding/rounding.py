@@ -1,0 +1,83 @@
+"""Whether new numbers still fit the type of the constant they go into. Looked at before anything is decided."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import TensorProto
+
+from bnfold.model.constants import Constant
+from bnfold.model.tensors import Array, keeps_range, round_to, smallest_normal, type_name
+from bnfold.ops.rule import NOTHING, Operator, Refusal, Rescale, Taken
+
+
+def rescaled(op: Operator, index: int, rescale: Rescale) -> Array:
+    """The new constant of an input, float64: ``factor * constant + offset`` in the shape they broadcast to."""
+    values = np.zeros(()) if rescale.of == NOTHING else _base(op, index, rescale).wide
+    result = values * rescale.factor
+    return result if rescale.offset is None else result + rescale.offset
+
+
+def elem_type(op: Operator, index: int) -> int:
+    """The element type of a constant input: its own, else that of the operator's floats; 0 when unknown."""
+    present = op.constant(index)
+    if present is not None and present.is_float:
+        return present.elem_type
+    for other in range(len(op.node.inputs)):
+        constant = op.constant(other)
+        if constant is not None and constant.is_float:
+            return constant.elem_type
+    return op.shapes.elem_type(op.input(0))
+
+
+def refuse_rounding(op: Operator, taken: Taken) -> Refusal | None:
+    """A refusal where a new number overflows its type, or is lost below its smallest normal number."""
+    for index, rescale in taken.constants.items():
+        refusal = None if rescale is None else _refuse_constant(op, index, rescale)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def _refuse_constant(op: Operator, index: int, rescale: Rescale) -> Refusal | None:
+    kind = elem_type(op, index)
+    if kind == TensorProto.UNDEFINED:
+        return op.refuse("unknown-type", "has a type that is not known, so neither is that of its new constant")
+    before, after = _magnitudes(op, index, rescale)
+    if not np.all(np.isfinite(round_to(after, kind))):
+        return op.refuse("overflow", f"would get a constant that is not finite in {type_name(kind)}")
+    # float16 has so few exponents that a trained scale can take a weight out of them; the types with float32's
+    # exponents lose precision only below 1e-38, where no activation makes it count.
+    if before is None or keeps_range(kind):
+        return None
+    lost = (after > 0) & (after < smallest_normal(kind)) & (before >= smallest_normal(kind))
+    if np.any(lost):
+        return op.refuse("underflow", f"would get a weight below the smallest normal number of {type_name(kind)}")
+    return None
+
+
+def _magnitudes(op: Operator, index: int, rescale: Rescale) -> tuple[Array | None, Array]:
+    """(largest magnitudes before, after), one per element of the factor; every element where there is an offset."""
+    if rescale.offset is not None or rescale.of == NOTHING:
+        return None, np.abs(rescaled(op, index, rescale))
+    before = _largest_per(rescale.factor, _base(op, index, rescale))
+    return before, before * np.abs(rescale.factor)
+
+
+def _largest_per(factor: Array, constant: Constant) -> Array:
+    """The largest magnitude that each element of `factor` is multiplied with; shape of the factor, or its broadcast."""
+    values = constant.values
+    if values.dtype not in (np.float16, np.float32, np.float64):
+        values = values.astype(np.float32)  # bfloat16: exact, and numpy reduces it
+    if values.size == 0:
+        return np.zeros(())
+    shape = (1,) * (values.ndim - factor.ndim) + factor.shape  # factor: [*] -> [1, ..., *], the rank of the constant
+    axes = tuple(k for k, size in enumerate(shape) if size == 1)
+    largest: Array = np.maximum(values.max(axis=axes, keepdims=True), -values.min(axis=axes, keepdims=True))
+    return largest.astype(np.float64)
+
+
+def _base(op: Operator, index: int, rescale: Rescale) -> Constant:
+    constant = op.constant(index if rescale.of is None else rescale.of)
+    if constant is None:
+        raise AssertionError(f"the rule of {op.node.label} rescales input {index}, which is no constant")
+    return constant

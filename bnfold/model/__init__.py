@@ -1,0 +1,1 @@
+"""The file and the graph; this room knows nothing about normalization."""

@@ -1,0 +1,110 @@
+"""Whatever the caller has, a path, bytes or a ModelProto, as a model; its weights stay where they are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
+
+from bnfold.errors import ExternalDataError, ModelError, UsageError
+from bnfold.model.external import external_tensors, locate
+
+ModelLike: TypeAlias = str | os.PathLike[str] | bytes | ModelProto
+
+
+@dataclass(frozen=True, eq=False)
+class Container:
+    """A model as it came in.
+
+    Attributes:
+        proto: the parsed model, external weights still in their files; not to be changed.
+        base_dir: the folder that external locations are relative to, or None.
+        raw: the bytes it was parsed from; None when the caller gave a ModelProto.
+        path: the file it was read from, or None.
+    """
+
+    proto: ModelProto
+    base_dir: Path | None = None
+    raw: bytes | None = None
+    path: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call the model in a message."""
+        return f"'{self.path}'" if self.path else "the model"
+
+
+def open_model(model: ModelLike, *, base_dir: str | os.PathLike[str] | None = None) -> Container:
+    """Open a model without changing it.
+
+    Args:
+        model: a path, the bytes of a file, or a ModelProto.
+        base_dir: where external data lies; a path's own folder unless said otherwise.
+
+    Raises:
+        ModelError: it can not be read, or is no ONNX model.
+        ExternalDataError: a file that holds weights is missing, too short or out of bounds.
+        UsageError: `model` is none of the three.
+    """
+    container = _opened(model, None if base_dir is None else Path(base_dir))
+    _refuse_what_is_no_model(container)
+    _refuse_missing_data(container)
+    return container
+
+
+def _opened(model: ModelLike, base_dir: Path | None) -> Container:
+    if isinstance(model, ModelProto):
+        return Container(model, base_dir)
+    if isinstance(model, bytes):
+        return Container(_parsed(model, "the model"), base_dir, model)
+    if isinstance(model, str | os.PathLike):
+        path = Path(model)
+        raw = _read(path)
+        return Container(_parsed(raw, f"'{path}'"), base_dir or path.parent, raw, path)
+    raise UsageError(f"a model is a path, bytes or an onnx.ModelProto, not {type(model).__name__}")
+
+
+def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise ModelError(f"'{path}' is a folder; give the .onnx file in it")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError(f"'{path}' does not exist") from error
+    except OSError as error:
+        raise ModelError(f"'{path}' can not be read: {error.strerror}") from error
+
+
+def _parsed(raw: bytes, name: str) -> ModelProto:
+    if not raw:
+        raise ModelError(f"{name} is empty; was the file written to the end?")
+    try:
+        return ModelProto.FromString(raw)
+    except DecodeError as error:
+        raise ModelError(f"{name} is not an ONNX model, or is cut off: it can not be parsed as protobuf") from error
+
+
+def _refuse_what_is_no_model(container: Container) -> None:
+    """Protobuf parses many a file that is no model: look for what every model has."""
+    proto = container.proto
+    if not proto.HasField("graph"):
+        raise ModelError(f"{container.name} is not an ONNX model: it has no graph")
+    if proto.ir_version < 1:
+        raise ModelError(f"{container.name} is not an ONNX model: it states no IR version")
+    if proto.ir_version >= 3 and not proto.opset_import:
+        raise ModelError(f"{container.name} imports no opset: it is cut off, or was never finished")
+
+
+def _refuse_missing_data(container: Container) -> None:
+    """Look for each file of weights now: later, half of the work would be done."""
+    for tensor in external_tensors(container.proto):
+        if container.base_dir is None:
+            raise ExternalDataError(
+                f"tensor '{tensor.name}' lies in a file of its own, and the model was given without a folder: "
+                "give a path, or base_dir="
+            )
+        locate(tensor, container.base_dir)

@@ -1,0 +1,287 @@
+"""A read-only view of a model: scopes, nodes, values, who produces and who reads what.
+
+One walk, linear in the size of the model, without recursion. A *scope* is the main graph, the body of a control-flow
+operator, or a model-local function. A name belongs to the scope that defines it; a body sees the names of the scopes
+around it, a function only its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any, NamedTuple
+
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, defs, helper
+
+ONNX_DOMAIN = ""
+
+
+class Address(NamedTuple):
+    """Where a node stands: the number of its scope and its place in it. Valid in a copy of the model as well."""
+
+    scope: int
+    place: int
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """A named value of one scope.
+
+    Attributes:
+        name: its name.
+        scope: the scope that defines it.
+        producer: the node that computes it, or None.
+        output_index: which of the producer's outputs it is.
+        tensor: its initializer, or None.
+        is_input: it is listed among its scope's inputs.
+        is_output: it is listed among the outputs of a scope.
+        readers: every (node, input index) that reads it, in bodies of control flow too.
+    """
+
+    name: str
+    scope: Scope
+    producer: Node | None = None
+    output_index: int = 0
+    tensor: TensorProto | None = None
+    is_input: bool = False
+    is_output: bool = False
+    readers: list[tuple[Node, int]] = field(default_factory=list)
+
+    @property
+    def has_one_reader(self) -> bool:
+        """Whether exactly one input of one node sees the value, and no output does."""
+        return len(self.readers) == 1 and not self.is_output
+
+
+@dataclass(eq=False)
+class Node:
+    """One operator of the graph, with its inputs and outputs as values.
+
+    Attributes:
+        proto: the node itself; not to be changed.
+        address: where it stands.
+        scope: the scope it stands in.
+        inputs: a value per input, None for an omitted one.
+        outputs: a value per output, None for an omitted one.
+    """
+
+    proto: NodeProto
+    address: Address
+    scope: Scope
+    inputs: tuple[Value | None, ...] = ()
+    outputs: tuple[Value | None, ...] = ()
+
+    @property
+    def op_type(self) -> str:
+        """The operator's name."""
+        return self.proto.op_type
+
+    @cached_property
+    def domain(self) -> str:
+        """The operator's domain; the default domain is the empty string under both of its names."""
+        return ONNX_DOMAIN if self.proto.domain == "ai.onnx" else self.proto.domain
+
+    @cached_property
+    def label(self) -> str:
+        """What a person calls the node: its name, else its operator and first output."""
+        if self.proto.name:
+            return self.proto.name
+        first = next((name for name in self.proto.output if name), "?")
+        return f"{self.op_type} -> {first}"
+
+    @property
+    def opset(self) -> int:
+        """The version of the node's domain that its scope imports; 0 when none is imported."""
+        return self.scope.opsets.get(self.domain, 0)
+
+    @cached_property
+    def since_version(self) -> int:
+        """The version in which the operator got the definition that holds here; 0 when no one knows it.
+
+        An opset newer than the installed onnx may have changed any operator, so there nothing is known.
+        """
+        if self.domain == ONNX_DOMAIN and self.opset > defs.onnx_opset_version():
+            return 0
+        schema = _schema(self.op_type, self.domain, self.opset)
+        return schema.since_version if schema else 0
+
+    @cached_property
+    def _attributes(self) -> dict[str, AttributeProto]:
+        return {attribute.name: attribute for attribute in self.proto.attribute}
+
+    @property
+    def refers_to_function_attributes(self) -> bool:
+        """Whether an attribute's value is only known where the enclosing function is called."""
+        return any(attribute.ref_attr_name for attribute in self.proto.attribute)
+
+    def attribute(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 (an attribute is of any type)
+        """The attribute's value: as set, else the specification's default, else `default`."""
+        if name in self._attributes:
+            value = helper.get_attribute_value(self._attributes[name])
+            return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        schema = _schema(self.op_type, self.domain, self.opset)
+        if schema is None or name not in schema.attributes:
+            return default
+        specified = schema.attributes[name].default_value
+        if specified.type == AttributeProto.UNDEFINED:
+            return default
+        value = helper.get_attribute_value(specified)
+        return value.decode() if isinstance(value, bytes) else value
+
+    def has_attribute(self, name: str) -> bool:
+        """Whether the attribute is written down on the node."""
+        return name in self._attributes
+
+
+@dataclass(eq=False)
+class Scope:
+    """The main graph, the body of a control-flow operator, or a function.
+
+    Attributes:
+        number: its place in the order of the walk; the main graph is 0.
+        proto: the graph or function itself; not to be changed.
+        parent: the scope whose names it sees, or None.
+        opsets: domain to version.
+        nodes: in the order of the file.
+        values: by name, those that this scope defines.
+    """
+
+    number: int
+    proto: GraphProto | FunctionProto
+    parent: Scope | None
+    opsets: dict[str, int]
+    nodes: list[Node] = field(default_factory=list)
+    values: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def is_function(self) -> bool:
+        """Whether this is a model-local function, which has no initializers."""
+        return isinstance(self.proto, FunctionProto)
+
+    def define(self, name: str) -> Value:
+        """The scope's own value of that name, made if need be."""
+        return self.values.setdefault(name, Value(name, self))
+
+    def resolve(self, name: str) -> Value:
+        """The value that `name` means here; one that nobody defines belongs to the outermost scope."""
+        scope = self
+        while name not in scope.values and scope.parent is not None:
+            scope = scope.parent
+        return scope.define(name)
+
+
+class Graph:
+    """The view of one model.
+
+    Args:
+        model: not to be changed while the view is in use.
+    """
+
+    def __init__(self, model: ModelProto) -> None:
+        self.model = model
+        self.scopes: list[Scope] = []
+        for number, proto, parent, opsets in _scopes(model):
+            self.scopes.append(Scope(number, proto, None if parent is None else self.scopes[parent], opsets))
+        for scope in self.scopes:
+            _define_values(scope)
+        for scope in self.scopes:
+            _connect(scope)
+
+    @property
+    def main(self) -> Scope:
+        """The main graph."""
+        return self.scopes[0]
+
+    def nodes(self) -> Iterator[Node]:
+        """Every node of every scope."""
+        for scope in self.scopes:
+            yield from scope.nodes
+
+    def is_overridable(self, value: Value) -> bool:
+        """Whether the initializer is only a default that the caller may override (ONNX IR, from version 4 on)."""
+        return value.tensor is not None and value.is_input and self.model.ir_version >= 4
+
+
+def subgraphs(node: NodeProto) -> list[GraphProto]:
+    """The bodies that a control-flow node holds, in the order of its attributes."""
+    found: list[GraphProto] = []
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            found.append(attribute.g)
+        found.extend(attribute.graphs)
+    return found
+
+
+def scope_protos(model: ModelProto) -> list[GraphProto | FunctionProto]:
+    """The scopes of a model in the order in which the view numbers them."""
+    return [proto for _, proto, _, _ in _scopes(model)]
+
+
+def _scopes(model: ModelProto) -> list[tuple[int, GraphProto | FunctionProto, int | None, dict[str, int]]]:
+    """(number, proto, parent's number, opsets) of each scope, every parent before its bodies."""
+    opsets = _opsets(model.opset_import)
+    found: list[tuple[int, GraphProto | FunctionProto, int | None, dict[str, int]]] = [(0, model.graph, None, opsets)]
+    for function in model.functions:
+        found.append((len(found), function, None, _opsets(function.opset_import) or opsets))
+    position = 0
+    while position < len(found):
+        number, proto, _, inherited = found[position]
+        for node in proto.node:
+            for body in subgraphs(node):
+                found.append((len(found), body, number, inherited))
+        position += 1
+    return found
+
+
+def _opsets(imports: Any) -> dict[str, int]:  # noqa: ANN401 (protobuf's repeated field)
+    """Domain to version; the default domain under its one name."""
+    found: dict[str, int] = {}
+    for entry in imports:
+        domain = ONNX_DOMAIN if entry.domain == "ai.onnx" else entry.domain
+        found[domain] = max(entry.version, found.get(domain, 0))
+    return found
+
+
+def _define_values(scope: Scope) -> None:
+    """Enter the names that the scope defines: inputs, initializers, outputs of its nodes."""
+    proto = scope.proto
+    for entry in proto.input:
+        scope.define(entry if isinstance(entry, str) else entry.name).is_input = True
+    if isinstance(proto, GraphProto):
+        for tensor in proto.initializer:
+            scope.define(tensor.name).tensor = tensor
+        for sparse in proto.sparse_initializer:
+            scope.define(sparse.values.name)
+    for index, node_proto in enumerate(proto.node):
+        node = Node(node_proto, Address(scope.number, index), scope)
+        node.outputs = tuple(_produced(scope, node, k, name) for k, name in enumerate(node_proto.output))
+        scope.nodes.append(node)
+
+
+def _produced(scope: Scope, node: Node, output_index: int, name: str) -> Value | None:
+    if not name:
+        return None
+    value = scope.define(name)
+    value.producer, value.output_index = node, output_index
+    return value
+
+
+def _connect(scope: Scope) -> None:
+    """Enter who reads what. Every scope's names are known by now."""
+    for node in scope.nodes:
+        node.inputs = tuple(scope.resolve(name) if name else None for name in node.proto.input)
+        for index, value in enumerate(node.inputs):
+            if value is not None:
+                value.readers.append((node, index))
+    for entry in scope.proto.output:
+        scope.resolve(entry if isinstance(entry, str) else entry.name).is_output = True
+
+
+@cache
+def _schema(op_type: str, domain: str, version: int) -> defs.OpSchema | None:
+    """The definition that holds at `version` of the domain, None where the installed onnx knows none."""
+    try:
+        return defs.get_schema(op_type, version, domain)
+    except defs.SchemaError:
+        return None

@@ -1,0 +1,221 @@
+"""The only code that changes a graph: edits as a value, and applying them to a copy.
+
+The name of a graph input or output, its type and its place never change. What becomes unread by the edits goes
+(initializers, and the nodes that computed only it), with its `value_info`; what was unread before stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
+
+from bnfold.model.graph import Address, Graph, Node, Scope, Value, scope_protos, subgraphs
+from bnfold.model.names import Names
+
+
+@dataclass
+class Patch:
+    """Edits to one graph; nothing happens until `apply`.
+
+    Attributes:
+        removed: nodes that go.
+        inputs: per node, input index to the name that is read instead.
+        outputs: per node, output index to the name that is produced instead.
+        attributes: per node, attributes to set; None removes one.
+        behind: per node, the nodes to insert behind it.
+        added: per scope, new constants.
+        replaced: values whose initializer gets other numbers under the same name, type and shape.
+        delisted: initializers that stop being graph inputs.
+    """
+
+    removed: set[Address] = field(default_factory=set)
+    inputs: dict[Address, dict[int, str]] = field(default_factory=dict)
+    outputs: dict[Address, dict[int, str]] = field(default_factory=dict)
+    attributes: dict[Address, dict[str, Any]] = field(default_factory=dict)
+    behind: dict[Address, list[NodeProto]] = field(default_factory=dict)
+    added: dict[int, list[TensorProto]] = field(default_factory=dict)
+    replaced: dict[Value, TensorProto] = field(default_factory=dict)
+    delisted: set[str] = field(default_factory=set)
+
+    def read_instead(self, node: Node, index: int, name: str) -> None:
+        """Let the node read `name` at that input."""
+        self.inputs.setdefault(node.address, {})[index] = name
+
+    def produce_instead(self, node: Node, index: int, name: str) -> None:
+        """Let the node produce `name` at that output."""
+        self.outputs.setdefault(node.address, {})[index] = name
+
+    def set_attribute(self, node: Node, name: str, value: Any) -> None:  # noqa: ANN401 (an attribute is of any type)
+        """Set an attribute, or remove it with None."""
+        self.attributes.setdefault(node.address, {})[name] = value
+
+    def add_constant(self, scope: Scope, tensor: TensorProto) -> None:
+        """Give the scope one more constant; its name has to be new."""
+        self.added.setdefault(scope.number, []).append(tensor)
+
+    def insert_behind(self, node: Node, new: NodeProto) -> None:
+        """Put a node into the file right behind `node`."""
+        self.behind.setdefault(node.address, []).append(new)
+
+    @property
+    def fresh_names(self) -> frozenset[str]:
+        """Names of the initializers whose numbers this patch makes."""
+        added = {tensor.name for tensors in self.added.values() for tensor in tensors}
+        return frozenset(added | {value.name for value in self.replaced})
+
+
+def apply(patch: Patch, graph: Graph) -> ModelProto:
+    """A copy of the graph's model with the edits made; the original is not touched."""
+    dead = _Dead(patch, graph)
+    model = ModelProto()
+    model.CopyFrom(graph.model)
+    for scope, proto in zip(graph.scopes, scope_protos(model), strict=True):
+        _edit_nodes(patch, scope, proto)
+        _edit_constants(patch, graph, scope, proto, dead)
+    for scope, proto in zip(graph.scopes, scope_protos(model), strict=True):
+        _rebuild_nodes(patch, graph, scope, proto, dead)
+    return model
+
+
+class _Dead:
+    """What nothing reads any more once the edits are made."""
+
+    def __init__(self, patch: Patch, graph: Graph) -> None:
+        self.nodes: set[Address] = set(patch.removed)
+        self.values: set[Value] = set()
+        self._patch = patch
+        self._read_by_new = {name for nodes in patch.behind.values() for node in nodes for name in node.input}
+        self._made_by_new = {name for nodes in patch.behind.values() for node in nodes for name in node.output}
+        self._made_by_new |= {name for names in patch.outputs.values() for name in names.values()}
+        pending = [v for node in graph.nodes() if node.address in patch.removed for v in (*node.inputs, *node.outputs)]
+        for node in graph.nodes():
+            pending += [node.inputs[k] for k in patch.inputs.get(node.address, {}) if k < len(node.inputs)]
+        self._spread([value for value in pending if value is not None])
+
+    def _spread(self, pending: list[Value]) -> None:
+        while pending:
+            value = pending.pop()
+            if value in self.values or self._is_alive(value):
+                continue
+            self.values.add(value)
+            node = value.producer
+            if node is None or node.address in self.nodes or not self._may_go(node):
+                continue
+            self.nodes.add(node.address)
+            pending.extend(v for v in node.inputs if v is not None)
+
+    def _is_alive(self, value: Value) -> bool:
+        if value.is_output or value.name in self._read_by_new:
+            return True
+        return any(self._still_reads(node, index) for node, index in value.readers)
+
+    def _still_reads(self, node: Node, index: int) -> bool:
+        return node.address not in self.nodes and index not in self._patch.inputs.get(node.address, {})
+
+    def _may_go(self, node: Node) -> bool:
+        """Whether a node, one of whose outputs is dead, has no other use."""
+        if node.address in self._patch.outputs or subgraphs(node.proto):
+            return False
+        return not any(v is not None and self._is_alive(v) for v in node.outputs)
+
+    def names(self, scope: Scope) -> set[str]:
+        """Names that the scope no longer has: a name that moved to another node is still there."""
+        gone = {value.name for value in self.values if value.scope is scope}
+        for node in scope.nodes:
+            moved = self._patch.outputs.get(node.address, {})
+            gone |= {node.proto.output[k] for k in moved}
+        return gone - self._made_by_new
+
+
+def _edit_nodes(patch: Patch, scope: Scope, proto: GraphProto | FunctionProto) -> None:
+    """Change inputs, outputs and attributes of the copy's nodes in place."""
+    for node in scope.nodes:
+        copy = proto.node[node.address.place]
+        for index, name in patch.inputs.get(node.address, {}).items():
+            copy.input.extend([""] * (index + 1 - len(copy.input)))
+            copy.input[index] = name
+        for index, name in patch.outputs.get(node.address, {}).items():
+            copy.output[index] = name
+        for name, value in patch.attributes.get(node.address, {}).items():
+            _set_attribute(copy, name, value)
+
+
+def _set_attribute(node: NodeProto, name: str, value: Any) -> None:  # noqa: ANN401 (an attribute is of any type)
+    kept = [attribute for attribute in node.attribute if attribute.name != name]
+    if len(kept) != len(node.attribute):
+        _keep_only(node.attribute, kept)
+    if value is not None:
+        node.attribute.append(helper.make_attribute(name, value))
+
+
+def _edit_constants(patch: Patch, graph: Graph, scope: Scope, proto: GraphProto | FunctionProto, dead: _Dead) -> None:
+    """Replace, drop and add initializers, and drop the `value_info` of names that are gone."""
+    gone = dead.names(scope)
+    _keep_only(proto.value_info, [entry for entry in proto.value_info if entry.name not in gone])
+    if isinstance(proto, FunctionProto):
+        return
+    for tensor in proto.initializer:
+        replacement = patch.replaced.get(scope.values[tensor.name])
+        if replacement is not None:
+            tensor.CopyFrom(replacement)
+    initializers = {tensor.name for tensor in proto.initializer}
+    _keep_only(proto.initializer, [tensor for tensor in proto.initializer if tensor.name not in gone])
+    # Below IR version 4 every initializer is listed among the inputs: such an entry goes with its initializer.
+    delisted = patch.delisted if scope is graph.main else set()
+    delisted = delisted | (gone & initializers)
+    if delisted:
+        _keep_only(proto.input, [entry for entry in proto.input if entry.name not in delisted])
+    if _holds_initializers(graph, scope):
+        _add_initializers(patch.added.get(scope.number, ()), graph, proto)
+
+
+def _holds_initializers(graph: Graph, scope: Scope) -> bool:
+    """Whether new constants can be initializers: not in functions, nor in bodies before IR version 4."""
+    return not scope.is_function and (scope is graph.main or graph.model.ir_version >= 4)
+
+
+def _add_initializers(tensors: Iterable[TensorProto], graph: Graph, proto: GraphProto) -> None:
+    for tensor in tensors:
+        proto.initializer.append(tensor)
+        if graph.model.ir_version < 4:
+            proto.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+
+
+def _rebuild_nodes(patch: Patch, graph: Graph, scope: Scope, proto: GraphProto | FunctionProto, dead: _Dead) -> None:
+    """Drop dead nodes and put new ones in their places. Last, since it moves every node."""
+    constants = [] if _holds_initializers(graph, scope) else patch.added.get(scope.number, [])
+    if not constants and not any(node.address in dead.nodes or node.address in patch.behind for node in scope.nodes):
+        return
+    originals = list(proto.node)
+    kept = [_appended(proto, _constant_node(tensor)) for tensor in constants]
+    for node, copy in zip(scope.nodes, originals, strict=True):
+        if node.address not in dead.nodes:
+            kept.append(copy)
+        kept += [_appended(proto, new) for new in patch.behind.get(node.address, ())]
+    _keep_only(proto.node, kept)
+
+
+def _constant_node(tensor: TensorProto) -> NodeProto:
+    return helper.make_node("Constant", [], [tensor.name], value=tensor)
+
+
+def _appended(proto: GraphProto | FunctionProto, new: NodeProto) -> NodeProto:
+    proto.node.append(new)
+    return proto.node[-1]
+
+
+def _keep_only(repeated: Any, kept: list[Any]) -> None:  # noqa: ANN401 (protobuf's repeated field)
+    """Keep those messages of a repeated field, in that order, without copying any: sort, then cut the end off."""
+    everything = list(repeated)
+    if len(kept) == len(everything) and all(one is other for one, other in zip(kept, everything, strict=True)):
+        return
+    # Python objects for the same message are the same object as long as one is held, which `everything` does.
+    order = {id(message): place for place, message in enumerate(kept)}
+    repeated.sort(key=lambda message: order.get(id(message), len(kept)))
+    del repeated[len(kept) :]
+
+
+__all__ = ["Names", "Patch", "apply"]

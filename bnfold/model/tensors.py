@@ -1,0 +1,123 @@
+"""TensorProto to numpy and back: float64 in, one rounding out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, helper, numpy_helper
+from onnx.checker import ValidationError
+
+from bnfold.errors import ExternalDataError, ModelError
+
+Array: TypeAlias = npt.NDArray[Any]
+
+FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
+"""The types in which bnfold computes weights: those that Conv, Gemm and MatMul take as floating point numbers."""
+
+_DATA_FIELDS = (
+    "raw_data",
+    "float_data",
+    "int32_data",
+    "string_data",
+    "int64_data",
+    "double_data",
+    "uint64_data",
+    "external_data",
+    "data_location",
+    "segment",
+)
+
+
+def is_external(tensor: TensorProto) -> bool:
+    """Whether the tensor's values lie in a file of their own."""
+    return tensor.data_location == TensorProto.EXTERNAL
+
+
+def to_array(tensor: TensorProto, base_dir: Path | None) -> Array:
+    """The tensor's values in its own type.
+
+    Args:
+        tensor: inline or external.
+        base_dir: the folder that external locations are relative to.
+
+    Raises:
+        ExternalDataError: the file that holds the values can not be read.
+        ModelError: shape and bytes disagree.
+    """
+    try:
+        return np.asarray(numpy_helper.to_array(tensor, str(base_dir or "")))
+    except (OSError, ValidationError) as error:
+        raise ExternalDataError(f"tensor '{tensor.name}': its external data can not be read: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"tensor '{tensor.name}' does not hold what it declares: {error}") from error
+
+
+def round_to(values: Array, elem_type: int) -> Array:
+    """Float64 `values` rounded once, to nearest even, to the ONNX element type.
+
+    numpy's own conversion is used where it rounds once. ml_dtypes goes from float64 to bfloat16 by way of float32,
+    which rounds twice: so the way there is a float32 rounded to odd, after which rounding again does no harm
+    (Boldo and Melquiond, "Emulation of a FMA and correctly rounded sums", 2008).
+    """
+    with np.errstate(over="ignore", under="ignore"):  # overflow is looked for by the caller and refused
+        if elem_type == TensorProto.BFLOAT16:
+            return _to_float32_odd(values).astype(ml_dtypes.bfloat16)
+        return values.astype(helper.tensor_dtype_to_np_dtype(elem_type))
+
+
+def _to_float32_odd(values: Array) -> npt.NDArray[np.float32]:
+    """Float64 to float32, rounded towards zero and made odd where anything was cut off."""
+    wide = np.asarray(values, np.float64)
+    narrow = wide.astype(np.float32)
+    beyond = np.abs(narrow.astype(np.float64)) > np.abs(wide)
+    narrow = np.where(beyond, np.nextafter(narrow, np.float32(0)), narrow)
+    inexact = np.isfinite(wide) & (narrow.astype(np.float64) != wide)
+    bits = np.ascontiguousarray(narrow).view(np.uint32)
+    odd: npt.NDArray[np.float32] = (bits | inexact.astype(np.uint32)).view(np.float32)
+    return odd
+
+
+def from_array(values: Array, elem_type: int, name: str) -> TensorProto:
+    """A tensor of float64 `values`, rounded once to `elem_type`, shape ``values.shape``."""
+    return numpy_helper.from_array(np.ascontiguousarray(round_to(values, elem_type)), name)
+
+
+def with_values(tensor: TensorProto, values: Array) -> TensorProto:
+    """A copy of `tensor` that holds float64 `values`; name, type, doc string and metadata stay, unknown fields too."""
+    fresh = from_array(values, tensor.data_type, tensor.name)
+    copy = TensorProto()
+    copy.CopyFrom(tensor)
+    for field in _DATA_FIELDS:
+        copy.ClearField(field)
+    copy.raw_data = fresh.raw_data
+    return copy
+
+
+def smallest_normal(elem_type: int) -> float:
+    """The smallest positive number that has the type's full precision."""
+    return float(_finfo(elem_type).smallest_normal)
+
+
+def largest(elem_type: int) -> float:
+    """The largest finite number of the type."""
+    return float(_finfo(elem_type).max)
+
+
+def keeps_range(elem_type: int) -> bool:
+    """Whether the type has float32's range of exponents, so that a trained scale does not leave it below."""
+    return float(_finfo(elem_type).smallest_normal) <= float(np.finfo(np.float32).smallest_normal)
+
+
+def _finfo(elem_type: int) -> Any:  # noqa: ANN401 (ml_dtypes.finfo is untyped)
+    finfo: Callable[[Any], Any] = ml_dtypes.finfo
+    return finfo(helper.tensor_dtype_to_np_dtype(elem_type))
+
+
+def type_name(elem_type: int) -> str:
+    """The type as ONNX spells it in text: ``float16``, ``int64``, ..."""
+    return str(TensorProto.DataType.Name(elem_type)).lower()

@@ -1,0 +1,224 @@
+"""Operators that absorb an affine into their weights: Conv, ConvTranspose, Gemm, MatMul.
+
+Each computes ``y = W x + B`` with the output channel on one known axis of ``W``, so ``a y + b = (a W) x + (a B + b)``:
+exact in real arithmetic whatever the sign of ``a``, for every stride, dilation and padding, since those act on ``x``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bnfold.affine import Affine
+from bnfold.model.constants import Constant
+from bnfold.model.tensors import type_name
+from bnfold.ops.rule import NOTHING, Operator, Placed, Refusal, Rescale, Taken, along, pull
+
+NO_FACTOR = np.zeros(())
+"""The factor of a constant that is made anew."""
+
+
+@pull("Conv")
+def pull_conv(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A Conv with an affine at its output.
+
+    Given: ``y = Conv(x, W, B)``, ``W: [O, I/g, *k]``, ``B: [O]`` or none; the affine over axis 1.
+    Result: ``W' = a[:, None, ...] * W``, ``B' = a * B + b``. Groups change nothing: each output channel has its rows.
+    Exact: always (ONNX Conv-1, 11, 22).
+    """
+    weight = _float_constant(op, 1, "weight")
+    if isinstance(weight, Refusal):
+        return weight
+    affine = _over_axis_one(op, placed, weight.shape[0])
+    if isinstance(affine, Refusal):
+        return affine
+    bias = _bias(op, 2, affine)
+    if isinstance(bias, Refusal):
+        return bias
+    return Taken(constants={1: Rescale(along(affine.scale, 0, weight.rank)), **bias})
+
+
+@pull("ConvTranspose")
+def pull_conv_transpose(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A ConvTranspose with an affine at its output.
+
+    Given: ``y = ConvTranspose(x, W, B)``, ``W: [I, O/g, *k]``: output channels are axis 1 *within each group*, and the
+    input channels of group ``j`` are the rows ``j*I/g ... (j+1)*I/g``; the affine over axis 1 of y, O channels.
+    Result: ``W'[i, o] = a[j*O/g + o] * W[i, o]`` for i in group j; ``B' = a * B + b``.
+    Exact: always (ONNX ConvTranspose-1, 11, 22).
+    """
+    weight = _float_constant(op, 1, "weight")
+    if isinstance(weight, Refusal):
+        return weight
+    shape, group = weight.shape, int(op.attribute("group", 1))
+    if group < 1 or shape[0] % group:
+        return op.refuse("malformed", f"has {shape[0]} input channels, which do not divide into {group} groups")
+    affine = _over_axis_one(op, placed, shape[1] * group)
+    if isinstance(affine, Refusal):
+        return affine
+    bias = _bias(op, 2, affine)
+    if isinstance(bias, Refusal):
+        return bias
+    # a: [O] -> [g, O/g] -> [I, O/g] -> [I, O/g, 1, ..., 1]
+    rows = np.repeat(affine.scale.reshape(group, shape[1]), shape[0] // group, axis=0)
+    factor = rows.reshape(rows.shape + (1,) * (len(shape) - 2))
+    return Taken(constants={1: Rescale(factor), **bias})
+
+
+@pull("Gemm")
+def pull_gemm(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A Gemm with an affine at its output.
+
+    Given: ``Y = alpha * A' B' + beta * C``, ``Y: [M, N]``; the affine over columns (axis 1) or rows (axis 0).
+    Result: columns scale ``B'`` (rows of B if transB), rows scale ``A'``, whichever is the constant one;
+    ``C' = a * beta * C + b`` with ``beta`` set to 1, in the shape that C and the affine broadcast to. A C that is no
+    constant gets the map ``(a, b / beta)`` itself, on the axis that lines up.
+    Exact: always; ``alpha`` stays (ONNX Gemm-1, 6, 7, 9, 11, 13).
+    """
+    side = _gemm_side(op, placed)
+    if isinstance(side, Refusal):
+        return side
+    weight = _float_constant(op, side, "matrix")
+    if isinstance(weight, Refusal):
+        return weight
+    transposed = bool(op.attribute("transB" if side else "transA", 0))
+    axis = side if not transposed else 1 - side  # the axis of B (or A) that runs along the affine's axis of Y
+    if not placed.is_uniform and weight.shape[axis] != placed.affine.channels:
+        return _other_channels(op, placed, weight.shape[axis])
+    affine = placed.affine.expand(weight.shape[axis])
+    addend = _gemm_addend(op, Placed(affine, side))
+    if isinstance(addend, Refusal):
+        return addend
+    constants = {side: Rescale(along(affine.scale, axis, 2)), **addend.constants}
+    return Taken(addend.moves, constants, addend.attributes)
+
+
+def _gemm_side(op: Operator, placed: Placed) -> int | Refusal:
+    """Which matrix takes the scale: 1 (B) for columns, 0 (A) for rows, either for a uniform map."""
+    if not placed.is_uniform:
+        return placed.axis if placed.axis in (0, 1) else _wrong_axis(op, placed)
+    return 1 if op.constant(1) is not None or op.constant(0) is None else 0
+
+
+def _gemm_addend(op: Operator, placed: Placed) -> Taken | Refusal:
+    """What becomes of C; `placed` lies on an axis of Y: ``[M, N]``."""
+    beta = float(op.attribute("beta", 1.0))
+    # along Y's axis: columns [N], which every opset broadcasts; rows [M, 1]
+    scale, shift = (
+        vector if placed.axis == 1 else vector[:, None] for vector in (placed.affine.scale, placed.affine.shift)
+    )
+    if op.input(2) is None:
+        if placed.affine.is_scaling:
+            return Taken()
+        return _with_beta_one(op, {2: Rescale(NO_FACTOR, shift, of=NOTHING)}, shift.ndim)
+    constant = op.constant(2)
+    if constant is None:
+        return _gemm_moving_addend(op, placed, beta)
+    if not constant.is_float:
+        return _not_float(op, constant, "addend")
+    return _with_beta_one(op, {2: Rescale(scale * beta, shift)}, max(constant.rank, scale.ndim))
+
+
+def _with_beta_one(op: Operator, constants: dict[int, Rescale], rank: int) -> Taken:
+    attributes: dict[str, float | int | None] = {} if op.attribute("beta", 1.0) == 1.0 else {"beta": 1.0}
+    if op.node.since_version < 7 and rank < 2:
+        attributes["broadcast"] = 1
+    return Taken(constants=constants, attributes=attributes)
+
+
+def _gemm_moving_addend(op: Operator, placed: Placed, beta: float) -> Taken | Refusal:
+    """C is no constant: the map moves onto it, where it lines up with an axis that is not broadcast."""
+    shape = op.shape(2)
+    if beta == 0.0:
+        return op.refuse("dynamic-bias", "has beta = 0 and an addend that is no constant, so the shift has no place")
+    if shape is None or op.node.since_version < 7:
+        return op.refuse("dynamic-bias", "adds a matrix that is no constant and whose shape is not known")
+    affine = Affine(placed.affine.scale, placed.affine.shift / beta)
+    axis = placed.axis - (2 - len(shape))
+    if not Placed.of(affine, axis).is_uniform and (axis < 0 or shape[axis] != affine.channels):
+        return op.refuse("dynamic-bias", "adds a value that is no constant and is broadcast along the channels")
+    return Taken(moves={2: Placed.of(affine, axis)})
+
+
+@pull("MatMul")
+def pull_matmul(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A MatMul with an affine at its output.
+
+    Given: ``y = x W``, ``W: [..., K, N]``, the affine over the last axis of y; or ``y = W x``, ``W: [..., M, K]``, the
+    affine over the last axis but one. Result: ``W' = W * a`` per column (per row); a shift becomes an Add behind it.
+    Exact: always (ONNX MatMul-1, 9, 13).
+    """
+    side = next((k for k in (1, 0) if op.constant(k) is not None), None)
+    if side is None:
+        return op.refuse("dynamic-weight", "multiplies two values neither of which is a constant")
+    weight = _float_constant(op, side, "matrix")
+    if isinstance(weight, Refusal):
+        return weight
+    rank = op.output_rank()
+    if placed.is_uniform:
+        return Taken(constants={side: Rescale(placed.affine.scale.reshape(()))}, behind=_shift(placed))
+    if rank is None:
+        return op.refuse("unknown-shape", "has an output whose rank is not known, so the channel axis is not either")
+    # columns of the right matrix are y's last axis, rows of the left one the last but one
+    from_end = 1 if side == 1 else 2
+    if weight.rank < 2 or placed.axis != rank - from_end:
+        return _wrong_axis(op, placed)
+    axis = weight.rank - from_end
+    if weight.shape[axis] != placed.affine.channels:
+        return _other_channels(op, placed, weight.shape[axis])
+    factor = along(placed.affine.scale, axis, weight.rank)
+    return Taken(constants={side: Rescale(factor)}, behind=_shift(placed))
+
+
+def _shift(placed: Placed) -> Placed | None:
+    """The shift alone, None when there is none."""
+    if placed.affine.is_scaling:
+        return None
+    return Placed(Affine(np.ones_like(placed.affine.scale), placed.affine.shift), placed.axis)
+
+
+def _over_axis_one(op: Operator, placed: Placed, channels: int) -> Affine | Refusal:
+    """The map over all output channels, which are axis 1 of every convolution."""
+    if not placed.is_uniform and placed.axis != 1:
+        return _wrong_axis(op, placed)
+    if placed.affine.channels not in (1, channels):
+        return _other_channels(op, placed, channels)
+    return placed.affine.expand(channels)
+
+
+def _bias(op: Operator, index: int, affine: Affine) -> dict[int, Rescale] | Refusal:
+    """``B' = a * B + b``; none is made where none is needed."""
+    if op.input(index) is None:
+        return {} if affine.is_scaling else {index: Rescale(NO_FACTOR, affine.shift, of=NOTHING)}
+    bias = _float_constant(op, index, "bias")
+    if isinstance(bias, Refusal):
+        return bias
+    return {index: Rescale(affine.scale, affine.shift)}
+
+
+def _float_constant(op: Operator, index: int, role: str) -> Constant | Refusal:
+    """A constant input in a type that bnfold computes with."""
+    value = op.input(index)
+    if value is None:
+        return op.refuse("malformed", f"has no {role}")
+    constant = op.constant(index)
+    if constant is None and op.constants.graph.is_overridable(value):
+        return op.refuse(
+            "overridable",
+            f"has a {role} '{value.name}' that is a graph input too, so a caller may override it; "
+            "--freeze-initializers makes such inputs constants",
+        )
+    if constant is None:
+        return op.refuse(f"dynamic-{'bias' if role == 'bias' else 'weight'}", f"has a {role} that is no constant")
+    return constant if constant.is_float else _not_float(op, constant, role)
+
+
+def _not_float(op: Operator, constant: Constant, role: str) -> Refusal:
+    return op.refuse("type", f"has a {role} of type {type_name(constant.elem_type)}, which holds no folded number")
+
+
+def _wrong_axis(op: Operator, placed: Placed) -> Refusal:
+    return op.refuse("axis", f"has its output channels on another axis than axis {placed.axis}, where the affine lies")
+
+
+def _other_channels(op: Operator, placed: Placed, channels: int) -> Refusal:
+    return op.refuse("channels", f"has {channels} output channels, and the affine {placed.affine.channels}")

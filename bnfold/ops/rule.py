@@ -1,0 +1,239 @@
+"""The protocol that every rule speaks, and the registry of rules.
+
+A *pull* rule is asked: your output is to become ``scale * output + shift``; which maps on your inputs, and which other
+constants, make it so? It answers `Taken`, which says both, or a `Refusal`. An operator that answers without maps on
+its inputs *absorbs* the affine; one that answers with maps *carries* it. No rule means that the operator is a barrier.
+
+Rules decide and change nothing. A rule holds from one version of an operator on, until a later one is registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from bnfold.affine import Affine
+from bnfold.model.constants import Constant, Constants
+from bnfold.model.graph import ONNX_DOMAIN, Node, Value
+from bnfold.model.shapes import Dim, Shape, Shapes
+
+Factor: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an affine can not go further. Data, not an exception.
+
+    Attributes:
+        code: a stable, machine-readable word.
+        node: the label of the node that blocks.
+        text: one sentence for a person.
+    """
+
+    code: str
+    node: str
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """An affine on a wire: the map, and the axis of the wire that holds the channels.
+
+    A uniform map has one channel, and then its axis means nothing.
+    """
+
+    affine: Affine
+    axis: int
+
+    @classmethod
+    def of(cls, affine: Affine, axis: int) -> Placed:
+        """The map in its simplest form: one channel if it is uniform."""
+        collapsed = affine.collapse()
+        return cls(collapsed, 0 if collapsed.channels == 1 else axis)
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether the map is the same two numbers everywhere."""
+        return self.affine.channels == 1
+
+    @property
+    def scaling(self) -> Placed:
+        """The same scale, no shift."""
+        return Placed.of(Affine(self.affine.scale, np.zeros_like(self.affine.shift)), self.axis)
+
+    def on(self, axis: int) -> Placed:
+        """The same map on another axis."""
+        return Placed(self.affine, 0 if self.is_uniform else axis)
+
+    def then(self, following: Placed) -> Placed | None:
+        """This map, then `following` on the same wire; None when they lie on different axes."""
+        if not self.is_uniform and not following.is_uniform and self.axis != following.axis:
+            return None
+        axis = following.axis if self.is_uniform else self.axis
+        return Placed.of(self.affine.then(following.affine), axis)
+
+
+NOTHING = -1
+"""In `Rescale.of`: there is no constant yet."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rescale:
+    """New numbers for a constant input: ``factor * constant + offset``, rounded once.
+
+    Attributes:
+        factor: float64, broadcasts against the constant.
+        offset: float64, broadcasts against both; None for no offset.
+        of: the input whose present constant is meant, if not the one that is written; NOTHING for `offset` alone.
+    """
+
+    factor: Factor
+    offset: Factor | None = None
+    of: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What makes an operator's output the wanted one.
+
+    Attributes:
+        moves: input index to the map that has to appear on that wire.
+        constants: input index to the new numbers of that constant; None omits the input.
+        attributes: attributes to set; None removes one.
+        behind: a shift that remains to be added behind the operator, on the axis that it names.
+        remarks: what a person should know.
+        otherwise: another way, to be tried when a shift in this one is refused.
+    """
+
+    moves: Mapping[int, Placed] = field(default_factory=dict)
+    constants: Mapping[int, Rescale | None] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    behind: Placed | None = None
+    remarks: tuple[str, ...] = ()
+    otherwise: Taken | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """A node as a rule sees it: with its constants and shapes.
+
+    Attributes:
+        node: the node.
+        constants: evaluates constant inputs.
+        shapes: knows shapes and types.
+    """
+
+    node: Node
+    constants: Constants
+    shapes: Shapes
+
+    def input(self, index: int) -> Value | None:
+        """The value at an input; None when it is omitted."""
+        return self.node.inputs[index] if index < len(self.node.inputs) else None
+
+    def constant(self, index: int) -> Constant | None:
+        """The constant at an input; None when the input is omitted or is no constant."""
+        return self.constants.get(self.input(index))
+
+    def attribute(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 (an attribute is of any type)
+        """An attribute, by default as the specification says."""
+        return self.node.attribute(name, default)
+
+    def shape(self, index: int) -> Shape | None:
+        """The shape of an input."""
+        return self.shapes.shape(self.input(index))
+
+    def output_shape(self, index: int = 0) -> Shape | None:
+        """The shape of an output."""
+        return self.shapes.shape(self.node.outputs[index])
+
+    def rank(self, index: int) -> int | None:
+        """The rank of an input."""
+        return self.shapes.rank(self.input(index))
+
+    def output_rank(self) -> int | None:
+        """The rank of the first output."""
+        return self.shapes.rank(self.node.outputs[0])
+
+    def dim(self, index: int, axis: int) -> Dim:
+        """The size of an input along an axis; None when unknown."""
+        shape = self.shape(index)
+        return shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
+
+    def uses_output(self, index: int) -> bool:
+        """Whether anything reads that output."""
+        if index >= len(self.node.outputs) or self.node.outputs[index] is None:
+            return False
+        value = self.node.outputs[index]
+        return value is not None and (bool(value.readers) or value.is_output)
+
+    def refuse(self, code: str, text: str) -> Refusal:
+        """A refusal in this node's name; `text` goes on after ``OpType 'name'``."""
+        return Refusal(code, self.node.label, f"{self.node.op_type} '{self.node.label}' {text}")
+
+
+Pulled: TypeAlias = Mapping[int, Placed]
+"""Output index to the map that the output is to get; outputs without one stay as they are."""
+
+PullRule: TypeAlias = Callable[[Operator, Placed], Taken | Refusal]
+PullEachRule: TypeAlias = Callable[[Operator, Pulled], Taken | Refusal]
+
+_PULL: dict[tuple[str, str], list[tuple[int, PullEachRule]]] = {}
+
+
+def pull_each(*op_types: str, since: int = 1, domain: str = ONNX_DOMAIN) -> Callable[[PullEachRule], PullEachRule]:
+    """Register a pull rule that sees the maps of all outputs.
+
+    Raises:
+        ValueError: there is a rule for that operator and version already.
+    """
+
+    def register(rule: PullEachRule) -> PullEachRule:
+        for op_type in op_types:
+            rules = _PULL.setdefault((domain, op_type), [])
+            if any(version == since for version, _ in rules):
+                raise ValueError(f"two pull rules for {domain or 'ai.onnx'}::{op_type} since {since}")
+            rules.append((since, rule))
+            rules.sort(key=lambda entry: entry[0])
+        return rule
+
+    return register
+
+
+def pull(*op_types: str, since: int = 1, domain: str = ONNX_DOMAIN) -> Callable[[PullRule], PullRule]:
+    """Register a pull rule for operators whose first output is the only one that can take a map."""
+
+    def register(rule: PullRule) -> PullRule:
+        def first_output_only(op: Operator, pulled: Pulled) -> Taken | Refusal:
+            if set(pulled) != {0}:
+                return op.refuse("other-output", "has a rule for its first output only")
+            return rule(op, pulled[0])
+
+        pull_each(*op_types, since=since, domain=domain)(first_output_only)
+        return rule
+
+    return register
+
+
+def pull_rule(node: Node) -> PullEachRule | None:
+    """The pull rule that holds for the node's version of its operator; None makes it a barrier."""
+    rules = _PULL.get((node.domain, node.op_type), [])
+    return next((rule for since, rule in reversed(rules) if since <= node.since_version), None)
+
+
+def pull_rules() -> dict[tuple[str, str], tuple[int, ...]]:
+    """(domain, operator) to the versions from which on a rule of its own holds; for documentation and tests."""
+    return {key: tuple(since for since, _ in rules) for key, rules in sorted(_PULL.items())}
+
+
+def along(vector: npt.ArrayLike, axis: int, rank: int) -> Factor:
+    """A vector laid along one axis: ``[C] -> [1, ..., C, ..., 1]``, so that it broadcasts there."""
+    values = np.asarray(vector, np.float64)
+    shape = [1] * rank
+    if rank:
+        shape[axis] = values.size
+    return values.reshape(shape) if rank else values.reshape(())

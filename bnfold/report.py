@@ -1,0 +1,171 @@
+"""Results as text for people, and as JSON for machines. The JSON is stable: `SCHEMA` rises when it changes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnfold._version import __version__
+from bnfold.errors import TargetError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bnfold.checking import CheckReport, OutputComparison
+    from bnfold.folding.fold import FoldResult
+    from bnfold.folding.inspection import AffineInfo, Inspection
+
+SCHEMA = 1
+
+
+def fold_text(console: Console, result: FoldResult, *, name: str) -> None:
+    """What was folded, what stayed and why, and remarks."""
+    from rich.markup import escape
+
+    total = Counter(folded.op_type for folded in result.folded)
+    normalizations = total.pop("BatchNormalization", 0)
+    summary = f"{name}: {normalizations} of {normalizations + len(result.kept)} BatchNormalizations folded"
+    others = ", ".join(f"{count} {op_type}" for op_type, count in sorted(total.items()))
+    console.print(escape(summary + (f", and {others}" if others else "")))
+    for kept in result.kept:
+        console.print(f"  [yellow]stays[/] {escape(kept.node)}: {escape(kept.reason)} \\[{kept.code}]")
+    for remark in result.remarks:
+        console.print(f"  [cyan]note[/] {escape(remark)}")
+
+
+def check_text(console: Console, report: CheckReport) -> None:
+    """The proof: per output, how far the two graphs are apart, and what would have been too far."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    console.print(
+        escape(
+            f"onnxruntime, {report.provider}, graph optimisation off; seed {report.seed}, "
+            f"{report.draws} draws of {', '.join(report.inputs) or 'no inputs'}"
+        )
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("output")
+    for heading in ("max |y-y'|", "over max|y|", "tolerance", ""):
+        table.add_column(heading, justify="right")
+    for output in report.outputs:
+        table.add_row(
+            escape(output.name),
+            f"{output.max_abs:.2e}",
+            f"{output.rel_to_max:.2e}",
+            f"{output.tolerance:.2e}",
+            _verdict(output),
+        )
+    console.print(table)
+    for basis in dict.fromkeys(output.basis for output in report.outputs):
+        console.print(escape(f"  tolerance: {basis}"))
+
+
+def _verdict(output: OutputComparison) -> str:
+    if output.ok:
+        return "[green]equal[/]"
+    return "[yellow]vacuous[/]" if output.equal else "[red]different[/]"
+
+
+def describe_failure(report: CheckReport) -> str:
+    """Why a check failed, in a sentence per output."""
+    failed = [output for output in report.outputs if not output.ok]
+    return "; ".join(_failure(output) for output in failed) or "there is no output to compare"
+
+
+def _failure(output: OutputComparison) -> str:
+    name = f"output '{output.name}'"
+    if not output.shape_match:
+        return f"{name} changes its shape"
+    if not output.nonfinite_match:
+        return f"{name} has NaN or inf at other places"
+    if not output.equal:
+        return f"{name} is off by {output.max_abs:.2e}, and {output.tolerance:.2e} is tolerated ({output.basis})"
+    return f"{name} shows nothing: it {output.vacuous}"
+
+
+def inspect_text(console: Console, inspection: Inspection) -> None:
+    """A table of every affine: node, operator, channels, what would happen to it, and why."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("node", overflow="fold")
+    table.add_column("operator")
+    table.add_column("channels", justify="right")
+    table.add_column("what, and why", overflow="fold")
+    for info in inspection:
+        table.add_row(escape(info.node), info.op_type, str(info.channels or "?"), escape(_fate(info)))
+    console.print(table if inspection else "no affine in this graph")
+
+
+def _fate(info: AffineInfo) -> str:
+    if info.folds:
+        return f"folds into {', '.join(info.into)}"
+    return f"stays: {info.reason} [{info.code}]"
+
+
+def fold_json(result: FoldResult, report: CheckReport | None, *, model: str, output: str | None) -> dict[str, Any]:
+    """The whole outcome of a fold.
+
+    Args:
+        result: what was folded and what stayed.
+        report: the proof, None when none was made.
+        model: the path that was read.
+        output: the path that was written, None when nothing was.
+    """
+    return {
+        **_header(model),
+        "output": output,
+        "folded": [asdict(folded) for folded in result.folded],
+        "kept": [asdict(kept) for kept in result.kept],
+        "remarks": list(result.remarks),
+        "check": None if report is None else check_json(report),
+    }
+
+
+def inspect_json(inspection: Inspection, *, model: str) -> dict[str, Any]:
+    """Every affine of a model."""
+    return {**_header(model), "affines": [asdict(info) for info in inspection]}
+
+
+def check_json(report: CheckReport) -> dict[str, Any]:
+    """A check, with the verdicts that the dataclasses compute."""
+    outputs = [
+        {**asdict(output), "equal": output.equal, "ok": output.ok, "needed": output.needed} for output in report.outputs
+    ]
+    return {**asdict(report), "equal": bool(report), "outputs": outputs}
+
+
+def _header(model: str) -> dict[str, Any]:
+    return {"schema": SCHEMA, "bnfold": __version__, "model": model}
+
+
+def write_json(document: dict[str, Any], target: str) -> None:
+    """Write a document to a file, or to stdout for ``-``. What is not finite is written as null.
+
+    Raises:
+        TargetError: the file can not be written.
+    """
+    text = json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TargetError(f"'{target}' can not be written: {error.strerror}") from error
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
