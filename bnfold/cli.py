@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from bnfold.checking import CheckReport
     from bnfold.folding.fold import FoldResult
+    from bnfold.model.container import Container
 
 DIFFERENT, BAD_INPUT, OWN_FAULT, INTERRUPTED = 1, 2, 3, 130
 
@@ -82,8 +84,9 @@ def fold(
     from bnfold import report as reports
     from bnfold.folding.fold import fold as fold_model
 
-    target = _target(model, output)
     result = fold_model(model, freeze_initializers=freeze_initializers)
+    target = Path(output) if output else _beside(Path(model))
+    _protect(result.container, target, json)
     console = _console(quiet=json == "-")
     reports.fold_text(console, result, name=Path(model).name)
     options = {"data": data, "seed": seed, "rtol": rtol, "atol": atol, "allow_vacuous": allow_vacuous}
@@ -105,25 +108,34 @@ def fold(
 def inspect(model: Model, freeze_initializers: Freeze = False, json: Json = None) -> None:
     """Show every affine of a graph: what `fold` would do with it, and why."""
     from bnfold import report as reports
-    from bnfold.api import inspect as inspect_model
+    from bnfold.folding.fold import plan_for
+    from bnfold.folding.inspection import inspection_of
+    from bnfold.model.container import open_model
 
-    inspection = inspect_model(model, freeze_initializers=freeze_initializers)
+    container = open_model(model)
+    _protect(container, json)
+    inspection = inspection_of(plan_for(container, freeze_initializers=freeze_initializers))
     reports.inspect_text(_console(quiet=json == "-"), inspection)
     if json:
         reports.write_json(reports.inspect_json(inspection, model=model), json)
 
 
-def _target(model: str, output: str | None) -> Path:
-    """Where the result goes; never over the model itself.
+def _beside(model: Path) -> Path:
+    """Where the result goes unless it is said."""
+    return model.with_name(f"{model.name.removesuffix('.onnx')}.folded.onnx")
+
+
+def _protect(container: Container, *targets: str | Path | None) -> None:
+    """Let nothing be written over the model or its weights.
 
     Raises:
-        UsageError: it would replace the model.
+        UsageError: one of the targets is a file that the model was read from.
     """
-    source = Path(model)
-    target = Path(output) if output else source.with_name(f"{source.name.removesuffix('.onnx')}.folded.onnx")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise UsageError(f"'{target}' is the model itself; give another output with -o")
-    return target
+    for target in (Path(target) for target in targets if target):
+        for file in container.files:
+            if target.exists() and target.samefile(file):
+                what = "the model itself" if file == container.path else "where the model's weights lie"
+                raise UsageError(f"'{target}' is {what}; give another output")
 
 
 def _write(console: Console, result: FoldResult, target: Path, check: dict[str, Any] | None) -> CheckReport | None:
@@ -153,6 +165,9 @@ def _console(*, quiet: bool) -> Console:
 
 def main() -> None:
     """Run the command line, and turn errors into exit statuses."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may be of any script, the terminal of another
     try:
         app()
     except DifferenceFound as error:

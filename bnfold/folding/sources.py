@@ -81,6 +81,9 @@ def _batch_normalization(op: Operator) -> Source | Refusal:
     wire = op.input(0)
     if wire is None or not parameters[0].shape[0]:
         return op.refuse("malformed", "has no input, or no channels")
+    channels, size = parameters[0].shape[0], op.dim(0, 1)
+    if isinstance(size, int) and size != channels:
+        return op.refuse("malformed", f"has parameters of {channels} channels for a value of {size}")
     affine = _normalizing(*(parameter.wide for parameter in parameters), epsilon=float(op.attribute("epsilon")))
     if not affine.is_finite:
         return op.refuse(
@@ -112,6 +115,8 @@ def _refuse_mode(op: Operator) -> Refusal | None:
         return op.refuse("spatial", "has spatial = 0: one mean per element, not per channel")
     if any(op.uses_output(index) for index in range(1, len(op.node.outputs))):
         return op.refuse("statistics", "gives its statistics as outputs, and they are used")
+    if 7 <= version < 14 and len(op.node.outputs) > 1:
+        return op.refuse("training", "lists outputs for its statistics, which means training mode before opset 14")
     return None
 
 

@@ -37,6 +37,13 @@ class Container:
         """What to call the model in a message."""
         return f"'{self.path}'" if self.path else "the model"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the model was read from: its own, and those of its weights."""
+        folder = self.base_dir or Path()
+        own = () if self.path is None else (self.path,)
+        return (*own, *{locate(tensor, folder).path for tensor in external_tensors(self.proto)})
+
 
 def open_model(model: ModelLike, *, base_dir: str | os.PathLike[str] | None = None) -> Container:
     """Open a model without changing it.

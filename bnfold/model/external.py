@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from onnx import ModelProto, TensorProto
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, TensorProto
 
 from bnfold.errors import ExternalDataError
-from bnfold.model.graph import scope_protos
-from bnfold.model.tensors import is_external
+from bnfold.model.graph import subgraphs
 
 
 class Extent(NamedTuple):
@@ -21,18 +21,37 @@ class Extent(NamedTuple):
     length: int
 
 
+def is_external(tensor: TensorProto) -> bool:
+    """Whether the tensor's values lie in a file of their own."""
+    return tensor.data_location == TensorProto.EXTERNAL
+
+
 def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Every tensor of every scope: initializers, sparse ones' values, and those held by attributes."""
-    for scope in scope_protos(model):
-        yield from getattr(scope, "initializer", ())
-        for sparse in getattr(scope, "sparse_initializer", ()):
-            yield sparse.values
-            yield sparse.indices
+    """Every tensor: initializers, sparse ones' parts, those held by attributes, and those of the training graphs."""
+    pending: list[GraphProto | FunctionProto] = [model.graph, *model.functions]
+    for training in model.training_info:
+        pending += [training.initialization, training.algorithm]
+    for scope in pending:  # grows by the bodies that are found on the way
+        if isinstance(scope, GraphProto):
+            yield from scope.initializer
+            for sparse in scope.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+        else:
+            yield from _held_by(scope.attribute_proto)
         for node in scope.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
+            yield from _held_by(node.attribute)
+            pending += subgraphs(node)
+
+
+def _held_by(attributes: Iterable[AttributeProto]) -> Iterator[TensorProto]:
+    for attribute in attributes:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        if attribute.HasField("sparse_tensor"):
+            yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+        for sparse in attribute.sparse_tensors:
+            yield from (sparse.values, sparse.indices)
 
 
 def external_tensors(model: ModelProto) -> Iterator[TensorProto]:
@@ -65,16 +84,37 @@ def locate(tensor: TensorProto, base_dir: Path) -> Extent:
     return Extent(path, offset, length)
 
 
+def read(tensor: TensorProto, base_dir: Path) -> bytes:
+    """The bytes of an external tensor.
+
+    Raises:
+        ExternalDataError: as `locate`, or the file can not be read.
+    """
+    extent = locate(tensor, base_dir)
+    try:
+        with extent.path.open("rb") as file:
+            file.seek(extent.offset)
+            return file.read(extent.length)
+    except OSError as error:
+        raise ExternalDataError(f"tensor '{tensor.name}': '{extent.path}' can not be read: {error.strerror}") from error
+
+
 def _path(tensor: TensorProto, location: str, base_dir: Path) -> Path:
+    """The file, symbolic links followed; neither its name nor a link may lead out of the model's folder."""
     if not location:
         raise ExternalDataError(f"tensor '{tensor.name}' is external and does not say in which file")
     folder = base_dir.resolve()
-    path = (folder / location).resolve()
-    if Path(location).is_absolute() or not path.is_relative_to(folder):
+    try:
+        path = (folder / location).resolve()
+        found = path.is_file()
+    except (OSError, RuntimeError, ValueError):  # too long, a circle of links, no name at all
+        path, found = folder, False
+    lexical = Path(os.path.normpath(location))
+    if lexical.is_absolute() or ".." in lexical.parts or not path.is_relative_to(folder):
         raise ExternalDataError(f"tensor '{tensor.name}' lies in '{location}', outside the model's folder '{base_dir}'")
-    if not path.is_file():
+    if not found:
         raise ExternalDataError(
-            f"tensor '{tensor.name}' lies in '{location}', and there is no such file in '{base_dir}': "
+            f"tensor '{tensor.name}' lies in {location!r}, and there is no such file in '{base_dir}': "
             "keep the data file beside the model"
         )
     return path

@@ -87,9 +87,10 @@ class _Dead:
         self.nodes: set[Address] = set(patch.removed)
         self.values: set[Value] = set()
         self._patch = patch
-        self._read_by_new = {name for nodes in patch.behind.values() for node in nodes for name in node.input}
-        self._made_by_new = {name for nodes in patch.behind.values() for node in nodes for name in node.output}
-        self._made_by_new |= {name for names in patch.outputs.values() for name in names.values()}
+        new = [(at.scope, node) for at, nodes in patch.behind.items() for node in nodes]
+        self._read_by_new = {(scope, name) for scope, node in new for name in node.input}
+        self._made_by_new = {(scope, name) for scope, node in new for name in node.output}
+        self._made_by_new |= {(at.scope, name) for at, names in patch.outputs.items() for name in names.values()}
         pending = [v for node in graph.nodes() if node.address in patch.removed for v in (*node.inputs, *node.outputs)]
         for node in graph.nodes():
             pending += [node.inputs[k] for k in patch.inputs.get(node.address, {}) if k < len(node.inputs)]
@@ -108,7 +109,7 @@ class _Dead:
             pending.extend(v for v in node.inputs if v is not None)
 
     def _is_alive(self, value: Value) -> bool:
-        if value.is_output or value.name in self._read_by_new:
+        if value.is_output or (value.scope.number, value.name) in self._read_by_new:
             return True
         return any(self._still_reads(node, index) for node, index in value.readers)
 
@@ -127,7 +128,7 @@ class _Dead:
         for node in scope.nodes:
             moved = self._patch.outputs.get(node.address, {})
             gone |= {node.proto.output[k] for k in moved}
-        return gone - self._made_by_new
+        return {name for name in gone if (scope.number, name) not in self._made_by_new}
 
 
 def _edit_nodes(patch: Patch, scope: Scope, proto: GraphProto | FunctionProto) -> None:

@@ -10,9 +10,9 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
-from onnx.checker import ValidationError
 
-from bnfold.errors import ExternalDataError, ModelError
+from bnfold.errors import ModelError
+from bnfold.model.external import is_external, read
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -33,11 +33,6 @@ _DATA_FIELDS = (
 )
 
 
-def is_external(tensor: TensorProto) -> bool:
-    """Whether the tensor's values lie in a file of their own."""
-    return tensor.data_location == TensorProto.EXTERNAL
-
-
 def to_array(tensor: TensorProto, base_dir: Path | None) -> Array:
     """The tensor's values in its own type.
 
@@ -49,10 +44,12 @@ def to_array(tensor: TensorProto, base_dir: Path | None) -> Array:
         ExternalDataError: the file that holds the values can not be read.
         ModelError: shape and bytes disagree.
     """
+    if is_external(tensor):
+        # onnx's own reading writes into the tensor up to 1.22, and follows no symbolic link from then on.
+        data = read(tensor, base_dir or Path())
+        tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
     try:
-        return np.asarray(numpy_helper.to_array(tensor, str(base_dir or "")))
-    except (OSError, ValidationError) as error:
-        raise ExternalDataError(f"tensor '{tensor.name}': its external data can not be read: {error}") from error
+        return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError) as error:
         raise ModelError(f"tensor '{tensor.name}' does not hold what it declares: {error}") from error
 

@@ -16,9 +16,8 @@ from google.protobuf.message import EncodeError
 from onnx import ModelProto, TensorProto
 
 from bnfold.errors import TargetError
-from bnfold.model.external import Extent, external_tensors, locate
+from bnfold.model.external import Extent, entries, external_tensors, is_external, locate
 from bnfold.model.graph import scope_protos
-from bnfold.model.tensors import is_external
 
 EXTERNAL_THRESHOLD = 1024
 """New tensors of at least this many bytes go to the data file of a model that has one; onnx.save's own threshold."""
@@ -85,6 +84,8 @@ def staged(
     place = Path(os.path.realpath(target))
     if place.is_dir():
         raise TargetError(f"'{target}' is a folder; name a file in it")
+    if place.exists() and not place.is_file():
+        raise TargetError(f"'{target}' is a device or a pipe, which can not be replaced; name a file")
     with _target_errors(target):
         work = Staged(_reserve(place), place)
     try:
@@ -261,8 +262,9 @@ def _bring_data(model: ModelProto, work: Staged, base_dir: Path | None) -> None:
     """Copy the data files of an unchanged model to the target's folder, under the names that the model gives them."""
     if base_dir is None or base_dir.resolve() == work.target.parent:
         return
-    for path in {locate(tensor, base_dir).path for tensor in external_tensors(model)}:
-        destination = work.target.parent / path.relative_to(base_dir.resolve())
+    files = {entries(tensor)["location"]: locate(tensor, base_dir).path for tensor in external_tensors(model)}
+    for location, path in files.items():
+        destination = work.target.parent / os.path.normpath(location)
         if destination.exists() and _same_content(destination, path):
             continue
         if destination.exists():

@@ -159,7 +159,7 @@ def pull_depth_to_space(op: Operator, placed: Placed) -> Taken | Refusal:
     """Channels become blocks of space.
 
     Given: ``x: [N, C*b*b, H, W]``, ``y: [N, C, H*b, W*b]``. Result: channel ``(i*b + j)*C + c`` of x (mode DCR) or
-    ``c*b*b + i*b + j`` (CRD) gets the map of channel c: a tile, or runs. Exact: always (DepthToSpace-1, 11, 13).
+    ``c*b*b + i*b + j`` (CRD) gets the map of channel c: a tile, or runs. Exact: always (DepthToSpace-1, 11, 13, 28).
     """
     if not placed.is_uniform and placed.axis != 1:
         return op.refuse("axis", f"moves elements along axis {placed.axis}, along which the affine differs")
@@ -174,16 +174,18 @@ def pull_depth_to_space(op: Operator, placed: Placed) -> Taken | Refusal:
 def pull_space_to_depth(op: Operator, placed: Placed) -> Taken | Refusal:
     """Blocks of space become channels.
 
-    Given: ``x: [N, C, H*b, W*b]``, ``y: [N, b*b*C, H, W]``, channel ``(i*b + j)*C + c``. Result: the map of channel c.
-    Exact: iff all b*b places of a block have the same map (SpaceToDepth-1, 13).
+    Given: ``x: [N, C, H*b, W*b]``, ``y: [N, b*b*C, H, W]``, channel ``(i*b + j)*C + c`` (mode DCR) or
+    ``c*b*b + i*b + j`` (CRD). Result: the map of channel c.
+    Exact: iff all b*b places of a block have the same map (SpaceToDepth-1, 13, 28, which brought the mode).
     """
     if placed.is_uniform:
         return Taken({0: placed})
     area = int(op.attribute("blocksize")) ** 2
     if placed.axis != 1 or placed.affine.channels % area:
         return op.refuse("axis", f"moves elements along axis {placed.axis}, along which the affine differs")
-    moved = placed.affine.moved((placed.affine.channels,), 0, (area, placed.affine.channels // area))
-    if moved is None or moved[1] != 1:
+    channels, runs = placed.affine.channels, op.attribute("mode", "DCR") == "CRD"
+    moved = placed.affine.moved((channels,), 0, (channels // area, area) if runs else (area, channels // area))
+    if moved is None or moved[1] != (0 if runs else 1):
         return op.refuse("reshape", "makes channels of the places of a block, and the affine differs between those")
     return Taken({0: Placed(moved[0], 1)})
 
@@ -231,10 +233,9 @@ def _slice_bounds(op: Operator, axis: int) -> slice | Refusal | None:
         return op.refuse("dynamic-slice", "slices the channels between bounds that are no constants")
     if place >= len(starts):
         return None
-    end: int | None = ends[place]
-    if steps[place] < 0 and end is not None and end < -(2**31) + 1:
-        end = None  # "to the very beginning" is spelled as a number below every index
-    return slice(starts[place], end, steps[place])
+    if not len(starts) == len(ends) == len(steps) or not steps[place]:
+        return op.refuse("malformed", "has a step of zero, or lists of bounds of different lengths")
+    return slice(starts[place], ends[place], steps[place])
 
 
 _Numbers = list[int] | None
@@ -318,6 +319,8 @@ def _pads(op: Operator, placed: Placed) -> Sequence[int] | Refusal:
     if axes is None or rank is None:
         return op.refuse("unknown-shape", "pads along axes that are not known")
     half = len(pads) // 2
+    if len(pads) != 2 * len(axes):
+        return op.refuse("malformed", f"has {len(pads)} pads for {len(axes)} axes")
     padded = {axis % rank for k, axis in enumerate(axes) if pads[k] or pads[k + half]}
     if placed.axis in padded and not placed.is_uniform:
         return op.refuse("axis", f"pads along axis {placed.axis}, along which the affine differs")
