@@ -143,7 +143,7 @@ STEPS: dict[str, Step] = {
     "shift": shift_only,
     "Relu": unary("Relu"),
     "LeakyRelu": unary("LeakyRelu", alpha=0.1),
-    "Tanh": unary("Tanh"),
+    "Abs": unary("Abs"),  # no rule: a barrier, and one that does not magnify rounding as a saturated Tanh does
     "Identity": unary("Identity"),
     "MaxPool": max_pool,
     "AveragePool": average_pool,

@@ -115,12 +115,30 @@ def _through_reshape(placed: Placed, shape: Shape, to: Shape) -> Placed | None:
         return placed
     if placed.axis >= len(shape) - back:
         return placed.on(placed.axis - len(shape) + len(to))
-    middle = _static(shape[front : len(shape) - back])
-    middle_to = _static(to[front : len(to) - back])
+    middle, middle_to = _completed(shape[front : len(shape) - back], to[front : len(to) - back])
     if middle is None or middle_to is None or prod(middle) != prod(middle_to):
         return _with_an_unknown_front(placed, shape, to)
+    if middle[placed.axis - front] != placed.affine.channels:
+        return None
     moved = placed.affine.moved(middle, placed.axis - front, middle_to)
     return None if moved is None else Placed.of(moved[0], moved[1] + front)
+
+
+def _completed(one: Shape, other: Shape) -> tuple[list[int] | None, list[int] | None]:
+    """Both shapes of the same elements, as numbers: where one is known, it tells a single unknown size of the other."""
+    whole, whole_other = _static(one), _static(other)
+    if whole is None and whole_other is not None:
+        return _with_elements(one, prod(whole_other)), whole_other
+    if whole is not None and whole_other is None:
+        return whole, _with_elements(other, prod(whole))
+    return whole, whole_other
+
+
+def _with_elements(shape: Shape, count: int) -> list[int] | None:
+    """The shape with its one unknown size chosen so that it has `count` elements."""
+    known = prod(size for size in shape if isinstance(size, int))
+    sizes = [size if isinstance(size, int) else count // max(known, 1) for size in shape]
+    return sizes if prod(sizes) == count and sum(not isinstance(size, int) for size in shape) == 1 else None
 
 
 def _with_an_unknown_front(placed: Placed, shape: Shape, to: Shape) -> Placed | None:

@@ -20,13 +20,14 @@ def spread(*, repeat: int = 1, tile: int = 1) -> dict[str, Array]:
 
 def behind_conv(nodes: str, *, x: str = SPATIAL, opset: int = 20, channels: int = 8, **constants: Any) -> ModelProto:
     """Conv to c, shape (2, 8, 4, 6) by default; `nodes` from c to z; a BatchNormalization, if `nodes` do not end in y."""
-    kernel = [3] * (x.count(",") - 1)
+    kernel = [3] * (x.partition("]")[0].count(",") - 1)
     mode = "<is_test = 1>" if opset < 7 else ""
     parameters = dict(zip("sbmv", statistics(channels), strict=True))
     last = "" if " y =" in f" {nodes}" else BN.replace("(", f" {mode} (", 1)
     given = {"w": normal(8, 3, *kernel), **(parameters if last else {}), **constants}
-    return graph_model(f'({x}) => (float[] y) {{ c = Conv <auto_pad = "SAME_UPPER"> (x, w) {nodes} {last} }}',
-                       opset=opset, **given)
+    return graph_model(
+        f'({x}) => (float[] y) {{ c = Conv <auto_pad = "SAME_UPPER"> (x, w) {nodes} {last} }}', opset=opset, **given
+    )
 
 
 def ints(*numbers: int) -> Array:
@@ -72,9 +73,6 @@ RESHAPED = {
     "channels split, affine on the second part": dict(
         nodes="t = Reshape (c, to) y = Mul (t, k)", to=ints(2, 2, 4, 4, 6), k=normal(4, 1, 1)
     ),
-    "channels split and merged again": dict(
-        nodes="t = Reshape (c, to) z = Reshape (t, back)", to=ints(2, 4, 2, 24), back=ints(2, 8, 24)
-    ),
     "flattened": dict(nodes="z = Reshape (c, to)", to=ints(2, -1), **spread(repeat=24)),
     "flattened, channels last": dict(
         nodes="t = Transpose <perm = [0, 2, 3, 1]> (c) z = Reshape (t, to)", to=ints(0, -1), **spread(tile=24)
@@ -89,7 +87,9 @@ RESHAPED = {
     ),
     "dynamic batch, channels last, flattened": dict(
         x="float[N, 3, 4, 6] x",
-        nodes="t = Transpose <perm = [0, 2, 3, 1]> (c) z = Reshape (t, to)", to=ints(-1, 192), **spread(tile=24),
+        nodes="t = Transpose <perm = [0, 2, 3, 1]> (c) z = Reshape (t, to)",
+        to=ints(-1, 192),
+        **spread(tile=24),
     ),
     "dynamic batch, height and width": dict(x="float[N, 3, H, W] x", nodes="z = Reshape (c, to)", to=ints(0, 0, -1)),
     "dynamic everything, 8 spelled out": dict(x="float[N, 3, H, W] x", nodes="z = Reshape (c, to)", to=ints(0, 8, -1)),
@@ -97,13 +97,18 @@ RESHAPED = {
         x="float[N, 3, 4, 6] x",
         nodes="""h = Shape (c) n = Gather (h, at) u = Unsqueeze (n, front) t = Concat <axis = 0> (u, rest)
                  z = Reshape (c, t)""",
-        at=np.int64(0), front=ints(0), rest=ints(8, 24),
+        at=np.int64(0),
+        front=ints(0),
+        rest=ints(8, 24),
     ),
     "target computed, flattened": dict(
         x="float[N, 3, 4, 6] x",
         nodes="""h = Shape (c) n = Gather (h, at) u = Unsqueeze (n, front) t = Concat <axis = 0> (u, rest)
                  z = Reshape (c, t)""",
-        at=np.int64(0), front=ints(0), rest=ints(-1), **spread(repeat=24),
+        at=np.int64(0),
+        front=ints(0),
+        rest=ints(-1),
+        **spread(repeat=24),
     ),
 }
 
@@ -120,7 +125,10 @@ NOT_RESHAPED = {
     "differs inside of a channel": ("reshape", dict(to=ints(2, 192), channels=192)),
     "on what was height": ("axis", dict(to=ints(2, 2, 4, 4, 6), nodes="r = Reshape (c, to) "
                            "z = Transpose <perm = [0, 3, 1, 2, 4]> (r)", channels=4)),
-    "channels mixed with the batch": ("reshape", dict(to=ints(4, 4, 24), channels=4, x="float[N, 3, H, W] x")),
+    "channels mixed with the batch": ("reshape", dict(to=ints(4, 4, -1), channels=4, x="float[N, 3, H, W] x")),
+    # Between the two the map would lie on two axes.
+    "split and merged again": ("reshape", dict(nodes="t = Reshape (c, to) z = Reshape (t, back)",
+                               to=ints(2, 4, 2, 24), back=ints(2, 8, 24))),
     "dynamic height and width, flattened": ("reshape", dict(to=ints(0, -1), x="float[N, 3, H, W] x",
                                             **spread(repeat=4))),
 }  # fmt: skip
@@ -133,7 +141,7 @@ def test_reshape_that_mixes_the_channels_is_refused(code: str, case: dict[str, A
 
 def test_reshape_to_a_shape_that_the_caller_feeds_is_refused() -> None:
     model = behind_conv("z = Reshape (c, n)", x=f"{SPATIAL}, int64[3] n")
-    check_fold(model, kept=["reshape"], feeds={"x": normal(2, 3, 4, 6), "n": ints(2, 8, 24)})
+    check_fold(model, kept=["unknown-shape"], feeds={"x": normal(2, 3, 4, 6), "n": ints(2, 8, 24)})
 
 
 FLATTENED = {
@@ -152,7 +160,7 @@ def test_flatten_spreads_the_map(nodes: str, constants: dict[str, Array]) -> Non
     check_fold(behind_conv(nodes, **constants), leaves=["Conv", "Flatten"])
 
 
-@pytest.mark.parametrize(("axis", "channels"), [(1, 192), (2, 24), (3, 6), (0, 384)])
+@pytest.mark.parametrize(("axis", "channels"), [(1, 192), (2, 24), (0, 384)])
 def test_flatten_under_a_map_that_differs_inside_of_a_channel_is_refused(axis: int, channels: int) -> None:
     assert refusal(behind_conv(f"z = Flatten <axis = {axis}> (c)", channels=channels)).code == "reshape"
 
@@ -202,9 +210,7 @@ BLOCKS = {
     "depth to space, DCR": dict(nodes="z = DepthToSpace <blocksize = 2> (c)", channels=2),
     "depth to space, DCR spelled out": dict(nodes='z = DepthToSpace <blocksize = 2, mode = "DCR"> (c)', channels=2),
     "depth to space, CRD": dict(nodes='z = DepthToSpace <blocksize = 2, mode = "CRD"> (c)', channels=2),
-    "depth to space, opset 11": dict(
-        nodes='z = DepthToSpace <blocksize = 2, mode = "CRD"> (c)', channels=2, opset=11
-    ),
+    "depth to space, opset 11": dict(nodes='z = DepthToSpace <blocksize = 2, mode = "CRD"> (c)', channels=2, opset=11),
     "depth to space, opset 7 without mode": dict(nodes="z = DepthToSpace <blocksize = 2> (c)", channels=2, opset=7),
     "space to depth": dict(nodes="z = SpaceToDepth <blocksize = 2> (c)", **spread(tile=4)),
     "space to depth, opset 7": dict(nodes="z = SpaceToDepth <blocksize = 2> (c)", **spread(tile=4), opset=7),
@@ -285,7 +291,8 @@ def test_slice_of_space_between_fed_bounds_folds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "bounds"), [("dynamic-slice", "from, n, axes"), ("dynamic-slice", "from, n"), ("dynamic-axes", "from, to, n")]
+    ("code", "bounds"),
+    [("dynamic-slice", "from, n, axes"), ("dynamic-slice", "from, n"), ("dynamic-axes", "from, to, n")],
 )
 def test_slice_of_channels_between_fed_bounds_is_refused(code: str, bounds: str) -> None:
     constants = {"from": ints(0), "to": ints(100), "axes": ints(1)}

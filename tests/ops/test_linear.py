@@ -41,7 +41,11 @@ def convolution(
     """A convolution, then a BatchNormalization over its four output channels."""
     constants = {"w": normal(*w), **({"b": normal(bias)} if bias else {}), **stats()}
     normalize = NORMALIZE if opset >= 7 else NORMALIZE.replace("(", "<is_test = 1>(", 1)
-    head = f"c = {op} <{attributes}> (x, w{', b' if bias else ''})" if attributes else f"c = {op}(x, w{', b' * bool(bias)})"
+    head = (
+        f"c = {op} <{attributes}> (x, w{', b' if bias else ''})"
+        if attributes
+        else f"c = {op}(x, w{', b' * bool(bias)})"
+    )
     return graph_model(
         f"({dims(x)} x) => ({unknown(len(x))} y) {{ {head} y = {normalize.format('c')} }}", opset=opset, **constants
     )
@@ -378,7 +382,9 @@ def test_a_uniform_affine_moves_onto_a_computed_scalar_c() -> None:
     nodes = f"k = Mul(u, half) c = {head} d = Mul(c, half) y = Add(d, half)"
     body = f"(float[{M}, {DEPTH}] a, float[1] u) => (float[m, n] y) {{ {nodes} }}"
     # u is an input, and nothing in front of it takes the map
-    result = check_fold(graph_model(body, b=normal(DEPTH, N), half=np.float32(0.5)), leaves=["Mul", "Gemm", "Mul", "Add"])
+    result = check_fold(
+        graph_model(body, b=normal(DEPTH, N), half=np.float32(0.5)), leaves=["Mul", "Gemm", "Mul", "Add"]
+    )
     assert set(codes(result)) == {"graph-input"}
 
 
@@ -397,7 +403,9 @@ def test_a_uniform_affine_goes_into_whichever_matrix_is_constant(side: str) -> N
 
 
 @pytest.mark.parametrize(("a", "b"), [((M, DEPTH), None), (None, (DEPTH, N))], ids=["A", "B"])
-def test_an_affine_along_the_dynamic_matrix_of_a_gemm_stays(a: tuple[int, int] | None, b: tuple[int, int] | None) -> None:
+def test_an_affine_along_the_dynamic_matrix_of_a_gemm_stays(
+    a: tuple[int, int] | None, b: tuple[int, int] | None
+) -> None:
     entry = f"{dims((M, DEPTH))} a" if a is None else f"{dims((DEPTH, N))} b"
     constants = {"a": normal(*a)} if a else {"b": normal(DEPTH, N)}
     factor = normal(N) if a else normal(M, 1)
@@ -539,4 +547,8 @@ def test_integer_and_unknown_weights_are_left_alone(op: str) -> None:
     shape = [4, 4, 1, 1] if op.startswith("Conv") else [4, 4]
     model = reading(f"({dims(shape)} x) => ({unknown(len(shape))} y) {{ w = Cast <to = 1> (k) c = {op}(x, w)")
     model.graph.initializer.append(numpy_helper.from_array(np.arange(16, dtype=np.int8).reshape(shape), "k"))
-    check_fold(model, exact_reference=False, kept=[] if op_types(bnfold.fold(model).model)[-1] != "BatchNormalization" else ["dynamic-weight"])
+    check_fold(
+        model,
+        exact_reference=False,
+        kept=[] if op_types(bnfold.fold(model).model)[-1] != "BatchNormalization" else ["dynamic-weight"],
+    )

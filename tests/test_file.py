@@ -1,0 +1,395 @@
+"""A model goes out as it came in, but for what the plan names; and it is there whole, or not at all."""
+
+import os
+import stat
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from google.protobuf.message import Message
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx.backend.test.runner import Runner
+from support import MODELS, feeds_for, graph_model, normal, run_ort, statistics
+
+import bnfold
+
+BACKEND_DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
+
+
+def conv_bn(*, ir: int = 10, opset: int = 20) -> ModelProto:
+    """x -> Conv 'conv' -> c -> BatchNormalization 'bn' -> y, and a Relu 'other' beside it."""
+    model = graph_model(
+        """(float[N,3,5,5] x) => (float[N,4,5,5] y, float[N,3,5,5] z) {
+            c = Conv<pads = [1, 1, 1, 1]>(x, W, B)
+            y = BatchNormalization(c, s, b, m, v)
+            z = Relu(x)
+        }""",
+        ir=ir,
+        opset=opset,
+        W=normal(4, 3, 3, 3),
+        B=normal(4),
+        **dict(zip("sbmv", statistics(4), strict=True)),
+    )
+    for node, name in zip(model.graph.node, ("conv", "bn", "other"), strict=True):
+        node.name = name
+    if ir < 4:
+        listed = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in model.graph.initializer]
+        model.graph.input.extend(listed)
+    return model
+
+
+def folded_by_hand(model: ModelProto, numbers: ModelProto) -> ModelProto:
+    """What folding `conv_bn` comes to, decorations and all; the new numbers alone are taken from `numbers`."""
+    made = ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    graph.node[0].output[0] = "y"
+    del graph.node[1]
+    for tensor in graph.initializer:
+        if tensor.name in {"W", "B"}:
+            (new,) = [t for t in numbers.graph.initializer if t.name == tensor.name]
+            tensor.raw_data = new.raw_data
+    for repeated in (graph.initializer, graph.input, graph.value_info):
+        for entry in [e for e in repeated if e.name in {"s", "b", "m", "v", "c"}]:
+            repeated.remove(entry)
+    return made
+
+
+def wire(message: Message) -> bytes:
+    return message.SerializeToString(deterministic=True)
+
+
+def unknown_field(text: str) -> bytes:
+    """Field 5000, which no message of ONNX has, on the wire."""
+    return b"\xc2\xb8\x02" + bytes([len(text)]) + text.encode()
+
+
+Decoration = Callable[[ModelProto], None]
+
+
+def unknown_fields(model: ModelProto) -> None:
+    graph = model.graph
+    value_info = graph.value_info.add(name="x")
+    messages: list[Message] = [model, graph, value_info, model.opset_import[0], graph.input[0], graph.output[0].type]
+    messages += [*graph.node, *graph.initializer, graph.node[0].attribute[0], graph.input[0].type.tensor_type.shape]
+    for number, message in enumerate(messages):
+        message.MergeFromString(unknown_field(f"vendor {number}"))
+
+
+def sparse_initializer(model: ModelProto) -> None:
+    values = numpy_helper.from_array(np.array([2.0], np.float32), "sparse")
+    indices = numpy_helper.from_array(np.array([1], np.int64), "")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [3]))
+
+
+def training_info(model: ModelProto) -> None:
+    step = graph_model("(float[1] g) => (float[1] h) { h = Neg(g) }", w=normal(3)).graph
+    info = model.training_info.add(initialization=step, algorithm=step)
+    info.update_binding.add(key="W", value="h")
+
+
+def functions(model: ModelProto) -> None:
+    node = helper.make_node("Relu", ["a"], ["b"], name="in the function", doc_string="inner")
+    function = helper.make_function("my.domain", "Mine", ["a"], ["b"], [node], [helper.make_opsetid("", 20)])
+    function.doc_string, function.overload = "a function", "second"
+    function.value_info.append(helper.make_tensor_value_info("b", TensorProto.FLOAT, [1]))
+    function.attribute_proto.append(helper.make_attribute("alpha", 0.5))
+    function.metadata_props.add(key="k", value="v")
+    model.functions.append(function)
+    model.opset_import.add(domain="my.domain", version=3)
+
+
+def metadata(model: ModelProto) -> None:
+    graph = model.graph
+    for number, holder in enumerate([model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output]):
+        holder.metadata_props.add(key="z", value=str(number))
+        holder.metadata_props.add(key="a", value="twice, and not in order")
+        holder.metadata_props.add(key="a", value="twice, and not in order")
+
+
+def doc_strings(model: ModelProto) -> None:
+    graph = model.graph
+    for number, holder in enumerate([model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output]):
+        holder.doc_string = f"doc {number}"
+    graph.node[0].attribute[0].doc_string = "pads"
+
+
+def quantization_annotation(model: ModelProto) -> None:
+    for name in ("x", "c", "nowhere"):
+        annotation = model.graph.quantization_annotation.add(tensor_name=name)
+        annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="x_scale")
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.1), "x_scale"))
+
+
+def opset_imports(model: ModelProto) -> None:
+    model.opset_import.add(domain="ai.onnx", version=20)
+    model.opset_import.add(domain="ai.onnx.ml", version=3)
+    model.opset_import.insert(0, helper.make_opsetid("com.vendor", 7))
+
+
+def producer(model: ModelProto) -> None:
+    model.producer_name, model.producer_version, model.domain, model.model_version = "p", "1", "d", -3
+
+
+def value_info(model: ModelProto) -> None:
+    for name in ("nobody", "c", "x", "y", "s", "W", "c"):
+        model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    model.graph.value_info.append(helper.make_tensor_value_info("typeless", TensorProto.UNDEFINED, None))
+
+
+def dead_ends(model: ModelProto) -> None:
+    unread = TensorProto(name="unread", data_type=TensorProto.FLOAT, dims=[2], float_data=[1, 2])
+    model.graph.initializer.insert(0, unread)
+    model.graph.node.insert(0, helper.make_node("Neg", ["x"], ["dead"], name="dead"))
+    model.graph.node.insert(1, model.graph.node[1])  # the copy keeps "conv" where the hand expects it: first
+    del model.graph.node[2]
+    model.graph.node.append(model.graph.node[0])
+    del model.graph.node[0]
+
+
+def node_attributes(model: ModelProto) -> None:
+    body = graph_model("() => (float[1] o) { o = Constant<value = float[1] {1}>() }").graph
+    model.opset_import.add(domain="com.vendor", version=1)
+    model.graph.node.append(
+        helper.make_node("Odd", ["x", "", "z"], ["odd", ""], domain="com.vendor", overload="o", ints=[3, 1], f=0.5)
+    )
+    node = model.graph.node[-1]
+    node.attribute.extend([helper.make_attribute("body", body), helper.make_attribute("more", [body, body])])
+    node.attribute.append(helper.make_attribute("type", helper.make_tensor_type_proto(TensorProto.FLOAT, ["a-b.c:0"])))
+    node.attribute.append(helper.make_attribute("strings", [b"\xff\x00", b""]))
+    node.attribute.add(name="without a type")
+    node.device_configurations.add(configuration_id="gpu")
+
+
+def interface(model: ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("unread input", TensorProto.INT64, ["N", 2]))
+    model.graph.input[0].type.denotation = "IMAGE"
+    model.graph.input[0].type.tensor_type.shape.dim[0].denotation = "DATA_BATCH"
+    model.graph.output.append(model.graph.output[0])
+    model.graph.output.append(model.graph.input[0])
+
+
+def stored_in_typed_fields(model: ModelProto) -> None:
+    model.graph.initializer.add(name="text", data_type=TensorProto.STRING, dims=[1], string_data=[b"\xfe"])
+    model.graph.initializer.add(name="half", data_type=TensorProto.FLOAT16, dims=[2], int32_data=[1, 2])
+    model.graph.initializer.add(name="nibbles", data_type=TensorProto.INT4, dims=[3], raw_data=b"\x21\x03")
+
+
+def nothing(model: ModelProto) -> None:
+    """The plain model."""
+
+
+DECORATIONS: list[Decoration] = [
+    nothing,
+    unknown_fields,
+    sparse_initializer,
+    training_info,
+    functions,
+    metadata,
+    doc_strings,
+    quantization_annotation,
+    opset_imports,
+    producer,
+    value_info,
+    dead_ends,
+    node_attributes,
+    interface,
+    stored_in_typed_fields,
+]
+each_decoration = pytest.mark.parametrize("decorate", DECORATIONS, ids=lambda decorate: decorate.__name__)
+
+
+@each_decoration
+def test_folding_changes_what_it_names_and_loses_nothing(decorate: Decoration, tmp_path: Path) -> None:
+    model = conv_bn()
+    decorate(model)
+    before = wire(model)
+    result = bnfold.fold(model)
+    assert [folded.node for folded in result.folded] == ["bn"]
+    assert wire(result.model) == wire(folded_by_hand(model, result.model))
+    assert wire(model) == before, "fold changed what the caller passed"
+    result.save(tmp_path / "out.onnx")
+    assert wire(ModelProto.FromString((tmp_path / "out.onnx").read_bytes())) == wire(result.model)
+
+
+@each_decoration
+def test_a_model_in_which_nothing_folds_is_written_byte_for_byte(decorate: Decoration, tmp_path: Path) -> None:
+    model = conv_bn()
+    decorate(model)
+    model.graph.output.add(name="c")  # the wire between the two is seen, so nothing folds
+    raw = unknown_field("first, where protobuf would write it last") + model.SerializeToString()
+    (tmp_path / "in.onnx").write_bytes(raw)
+    for given in (tmp_path / "in.onnx", str(tmp_path / "in.onnx"), raw):
+        result = bnfold.fold(given)
+        assert not result
+        result.save(tmp_path / "out.onnx")
+        assert (tmp_path / "out.onnx").read_bytes() == raw
+    bnfold.fold(model).save(tmp_path / "out.onnx")
+    assert (tmp_path / "out.onnx").read_bytes() == model.SerializeToString()
+    assert wire(bnfold.fold(model).model) == wire(model)
+
+
+@pytest.mark.parametrize("ir", [3, 4, 7, 8, 10, 13])
+def test_the_ir_version_stays(ir: int) -> None:
+    model = conv_bn(ir=ir)
+    result = bnfold.fold(model)
+    assert result
+    assert wire(result.model) == wire(folded_by_hand(model, result.model))
+
+
+def test_below_ir_version_4_new_initializers_are_inputs_too_and_dropped_ones_are_not() -> None:
+    model = conv_bn(ir=3)
+    del model.graph.node[0].input[2]  # no bias: a new one is made
+    model.graph.initializer.remove(model.graph.initializer[1])
+    model.graph.input.remove(model.graph.input[2])
+    assert [entry.name for entry in model.graph.input] == ["x", "W", "s", "b", "m", "v"]
+    folded = bnfold.fold(model).model
+    assert [entry.name for entry in folded.graph.input] == ["x", "W", "W.bias"]
+    assert [tensor.name for tensor in folded.graph.initializer] == ["W", "W.bias"]
+    onnx.checker.check_model(folded, full_check=True)
+    assert np.allclose(run_ort(folded, feeds_for(model))[0], run_ort(model, feeds_for(model))[0], atol=1e-4)
+
+
+def test_from_ir_version_4_on_new_initializers_are_no_inputs() -> None:
+    model = conv_bn(ir=4)
+    del model.graph.node[0].input[2]
+    folded = bnfold.fold(model).model
+    assert [entry.name for entry in folded.graph.input] == ["x"]
+    assert "W.bias" in {tensor.name for tensor in folded.graph.initializer}
+
+
+@pytest.mark.parametrize("given", [None, 3, ["a.onnx"], bytearray(b"x"), GraphProto(), np.zeros(2)], ids=repr)
+def test_what_is_no_path_no_bytes_and_no_model_is_a_usage_error(given: Any) -> None:
+    for function in (bnfold.fold, bnfold.inspect):
+        with pytest.raises(bnfold.UsageError, match=r"a model is a path, bytes or an onnx\.ModelProto, not "):
+            function(given)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "is empty"),
+        (b"not a model, only text\n" * 20, "is not an ONNX model"),
+        (b"\x08\x07", "it has no graph"),
+        (ModelProto(graph=GraphProto(name="g")).SerializeToString(), "it states no IR version"),
+        (ModelProto(ir_version=8, graph=GraphProto(name="g")).SerializeToString(), "it imports no opset|imports no op"),
+        (conv_bn().SerializeToString()[:-40], "cut off"),
+    ],
+    ids=["empty", "text", "no graph", "no IR version", "no opset", "truncated"],
+)
+def test_bytes_that_are_no_model_are_a_model_error(raw: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(raw)
+    with pytest.raises(bnfold.ModelError, match=said):
+        bnfold.fold(raw)
+    with pytest.raises(bnfold.ModelError, match=rf"m\.onnx.*({said})"):
+        bnfold.fold(tmp_path / "m.onnx")
+
+
+def test_a_missing_file_and_a_folder_are_model_errors(tmp_path: Path) -> None:
+    with pytest.raises(bnfold.ModelError, match="does not exist"):
+        bnfold.fold(tmp_path / "none.onnx")
+    with pytest.raises(bnfold.ModelError, match="is a folder"):
+        bnfold.fold(tmp_path)
+
+
+# --- every backend test model of the installed onnx ------------------------------------------------------------------
+
+
+def graft(model: ModelProto) -> bool:
+    """Add a Conv and a BatchNormalization, unconnected to the rest, at the end; whether the model's opset has them."""
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if not 7 <= opsets.get("", opsets.get("ai.onnx", 0)) or model.ir_version < 3:
+        return False
+    parts = conv_bn(ir=model.ir_version).graph
+    for repeated, added in ((model.graph.initializer, parts.initializer), (model.graph.input, parts.input)):
+        for entry in added:
+            entry.name = f"grafted {entry.name}"
+        repeated.extend(added)
+    for node in parts.node[:2]:
+        node.input[:] = [f"grafted {name}" for name in node.input]
+        node.output[:] = [f"grafted {name}" for name in node.output]
+        model.graph.node.append(node)
+    parts.output[0].name = "grafted y"
+    model.graph.output.append(parts.output[0])
+    return True
+
+
+def pruned(model: ModelProto) -> ModelProto:
+    """The model without what is grafted onto it."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    graph = copy.graph
+    for repeated in (graph.initializer, graph.input, graph.output):
+        for entry in [e for e in repeated if e.name.startswith("grafted ")]:
+            repeated.remove(entry)
+    for node in [node for node in graph.node if node.output and node.output[0].startswith("grafted ")]:
+        graph.node.remove(node)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def backend_models() -> list[tuple[str, bytes]]:
+    """Every model that onnx tests backends with: one per operator and case, exported ones, and whole networks."""
+    from onnx.backend.test.loader import load_node_model_tests
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # onnx's own test cases compute with overflow
+        cases = load_node_model_tests()
+    stored = [(str(path.relative_to(BACKEND_DATA)), path.read_bytes()) for path in BACKEND_DATA.rglob("*.onnx")]
+    return sorted(stored) + [(case.name, case.model.SerializeToString()) for case in cases if case.model is not None]
+
+
+Models = list[tuple[str, bytes]]
+
+
+def test_every_backend_model_in_which_nothing_folds_is_written_as_it_is(backend_models: Models, tmp_path: Path) -> None:
+    unchanged = 0
+    for name, raw in backend_models:
+        result = bnfold.fold(raw)
+        if not result:
+            result.save(tmp_path / "out.onnx")
+            assert (tmp_path / "out.onnx").read_bytes() == raw, name
+            assert result.model.SerializeToString() == ModelProto.FromString(raw).SerializeToString(), name
+            unchanged += 1
+    assert unchanged > 1500
+
+
+def test_every_backend_model_keeps_every_field_when_something_beside_it_folds(backend_models: Models) -> None:
+    grafted = 0
+    for name, raw in backend_models:
+        model = ModelProto.FromString(raw)
+        if len(raw) > 10_000 or not graft(model):  # whole networks fold themselves
+            continue
+        result = bnfold.fold(model)
+        assert [folded.into for folded in result.folded] == [("conv",)], name
+        assert wire(pruned(result.model)) == wire(ModelProto.FromString(raw)), name
+        grafted += 1
+    assert grafted > 1500
+
+
+@pytest.mark.parametrize("name", ["densenet121", "inception_v2", "resnet50", "shufflenet"])
+def test_backend_networks_that_fold_keep_their_other_nodes_and_their_stored_outputs(name: str) -> None:
+    stored = BACKEND_DATA / "light" / f"light_{name}.onnx"
+    result = bnfold.fold(stored)
+    model, folded = result.container.proto, result.model
+    assert len(result.folded) > 40
+    touched = result.patch.removed | set(result.plan.changes)
+    others = [
+        wire(node)
+        for node, view in zip(model.graph.node, result.plan.graph.main.nodes, strict=True)
+        if view.address not in touched and node.op_type != "ConstantOfShape"
+    ]  # these hold the weights
+    remaining = iter([wire(node) for node in folded.graph.node])
+    assert all(node in remaining for node in others), "a node that the plan does not name is changed, gone or moved"
+    given = {tensor.name for tensor in model.graph.initializer}
+    (entry,) = [entry for entry in model.graph.input if entry.name not in given]
+    feed = Runner.generate_dummy_data(entry, seed=0, name=f"light_{name}", random=False)
+    (made,) = run_ort(folded, {entry.name: feed})
+    expected = TensorProto.FromString(stored.with_name(f"light_{name}_output_0.pb").read_bytes())
+    np.testing.assert_allclose(made, numpy_helper.to_array(expected), rtol=1e-3, atol=1e-7)
