@@ -105,17 +105,20 @@ def _remove_sources(plan: Plan, patch: Patch, kept: set[Address]) -> None:
         producer = source.wire.producer
         if producer is None or producer.address in patch.removed:
             continue
-        last = source.output
-        while (following := _removed_reader(last, plan, patch)) is not None:
-            last = following.output
+        wires = [source.wire, source.output]
+        while (following := _removed_reader(wires[-1], plan, patch)) is not None:
+            wires.append(following.output)
+        last = wires.pop()
         patch.produce_instead(producer, source.wire.output_index, last.name)
+        for reader, index in (read for wire in wires for read in wire.shape_readers):
+            patch.read_instead(reader, index, last.name)
 
 
 def _removed_reader(value: Value, plan: Plan, patch: Patch) -> Source | None:
     """The removed source that reads the value, if its one reader is such."""
     if not value.has_one_reader:
         return None
-    address = value.readers[0][0].address
+    address = value.value_readers[0][0].address
     return plan.removed[address] if address in patch.removed else None
 
 

@@ -12,7 +12,8 @@ from onnx import ModelProto
 
 import bnfold.ops  # noqa: F401 (fills the registry of rules)
 from bnfold.folding.edits import make_patch
-from bnfold.folding.plan import Outcome, Plan, make_plan
+from bnfold.folding.plan import Outcome, Plan
+from bnfold.folding.search import make_plan
 from bnfold.model.constants import Constants
 from bnfold.model.container import Container, ModelLike, open_model
 from bnfold.model.graph import Graph

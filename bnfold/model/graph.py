@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, defs, helper
 
 ONNX_DOMAIN = ""
+SHAPE_READERS = frozenset({"Shape", "Size"})
 
 
 class Address(NamedTuple):
@@ -47,11 +48,24 @@ class Value:
     is_input: bool = False
     is_output: bool = False
     readers: list[tuple[Node, int]] = field(default_factory=list)
+    _value_readers: list[tuple[Node, int]] | None = None
+
+    @property
+    def value_readers(self) -> list[tuple[Node, int]]:
+        """The readers that look at more than the shape."""
+        if self._value_readers is None:
+            self._value_readers = [(node, index) for node, index in self.readers if not node.reads_shape_only]
+        return self._value_readers
+
+    @property
+    def shape_readers(self) -> list[tuple[Node, int]]:
+        """The readers that look at the shape alone."""
+        return [(node, index) for node, index in self.readers if node.reads_shape_only]
 
     @property
     def has_one_reader(self) -> bool:
-        """Whether exactly one input of one node sees the value, and no output does."""
-        return len(self.readers) == 1 and not self.is_output
+        """Whether exactly one input of one node sees what the value holds, and no output does."""
+        return len(self.value_readers) == 1 and not self.is_output
 
 
 @dataclass(eq=False)
@@ -91,6 +105,11 @@ class Node:
         return f"{self.op_type} -> {first}"
 
     @property
+    def reads_shape_only(self) -> bool:
+        """Whether the operator does not look at the elements of its input (ONNX Shape-1, Size-1)."""
+        return self.proto.op_type in SHAPE_READERS and self.domain == ONNX_DOMAIN
+
+    @property
     def opset(self) -> int:
         """The version of the node's domain that its scope imports; 0 when none is imported."""
         return self.scope.opsets.get(self.domain, 0)
@@ -99,9 +118,12 @@ class Node:
     def since_version(self) -> int:
         """The version in which the operator got the definition that holds here; 0 when no one knows it.
 
-        An opset newer than the installed onnx may have changed any operator, so there nothing is known.
+        An opset newer than the installed onnx may have changed any operator, so there nothing is known. A model-local
+        function of the same name takes the operator's place (ONNX IR, functions).
         """
         if self.domain == ONNX_DOMAIN and self.opset > defs.onnx_opset_version():
+            return 0
+        if (self.domain, self.op_type) in self.scope.shadowed:
             return 0
         schema = _schema(self.op_type, self.domain, self.opset)
         return schema.since_version if schema else 0
@@ -143,6 +165,7 @@ class Scope:
         proto: the graph or function itself; not to be changed.
         parent: the scope whose names it sees, or None.
         opsets: domain to version.
+        shadowed: (domain, name) of the model's own functions.
         nodes: in the order of the file.
         values: by name, those that this scope defines.
     """
@@ -151,6 +174,7 @@ class Scope:
     proto: GraphProto | FunctionProto
     parent: Scope | None
     opsets: dict[str, int]
+    shadowed: frozenset[tuple[str, str]] = frozenset()
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
 
@@ -181,17 +205,25 @@ class Graph:
     def __init__(self, model: ModelProto) -> None:
         self.model = model
         self.scopes: list[Scope] = []
+        shadowed = frozenset(("" if f.domain == "ai.onnx" else f.domain, f.name) for f in model.functions)
         for number, proto, parent, opsets in _scopes(model):
-            self.scopes.append(Scope(number, proto, None if parent is None else self.scopes[parent], opsets))
+            self.scopes.append(Scope(number, proto, None if parent is None else self.scopes[parent], opsets, shadowed))
         for scope in self.scopes:
             _define_values(scope)
         for scope in self.scopes:
             _connect(scope)
+        self._pin_what_training_reads()
 
     @property
     def main(self) -> Scope:
         """The main graph."""
         return self.scopes[0]
+
+    def _pin_what_training_reads(self) -> None:
+        """Initializers that `training_info` names are seen from outside the graph: they stay as they are."""
+        for info in self.model.training_info:
+            for binding in (*info.initialization_binding, *info.update_binding):
+                self.main.resolve(binding.key).is_output = True
 
     def nodes(self) -> Iterator[Node]:
         """Every node of every scope."""
@@ -220,7 +252,7 @@ def scope_protos(model: ModelProto) -> list[GraphProto | FunctionProto]:
 
 def _scopes(model: ModelProto) -> list[tuple[int, GraphProto | FunctionProto, int | None, dict[str, int]]]:
     """(number, proto, parent's number, opsets) of each scope, every parent before its bodies."""
-    opsets = _opsets(model.opset_import)
+    opsets = _opsets(model.opset_import) or {ONNX_DOMAIN: 1}  # IR versions 1 and 2 know no opsets: all is version 1
     found: list[tuple[int, GraphProto | FunctionProto, int | None, dict[str, int]]] = [(0, model.graph, None, opsets)]
     for function in model.functions:
         found.append((len(found), function, None, _opsets(function.opset_import) or opsets))

@@ -94,7 +94,7 @@ class _Dead:
         pending = [v for node in graph.nodes() if node.address in patch.removed for v in (*node.inputs, *node.outputs)]
         for node in graph.nodes():
             pending += [node.inputs[k] for k in patch.inputs.get(node.address, {}) if k < len(node.inputs)]
-        self._spread([value for value in pending if value is not None])
+        self._spread([value for value in dict.fromkeys(pending) if value is not None])
 
     def _spread(self, pending: list[Value]) -> None:
         while pending:

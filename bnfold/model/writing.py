@@ -55,12 +55,12 @@ class Staged:
         with _target_errors(self.target):
             os.replace(self.model, self.target)
             _flush_folder(self.target.parent)
-        self.data.clear()
 
     def discard(self) -> None:
-        """Remove what is not in place."""
-        for path in (self.model, *self.data):
-            path.unlink(missing_ok=True)
+        """Remove what is not in place. A model that has left its temporary name is, and needs its data."""
+        if self.model.exists():
+            for path in (*self.data, self.model):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def _content(model: ModelProto | bytes, work: Staged, base_dir: Path | None, fre
 
 
 def _reserve(place: Path) -> Path:
-    handle, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".tmp", dir=place.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{place.name[:32]}.", suffix=".tmp", dir=place.parent)
     os.close(handle)
     return Path(name)
 
