@@ -18,13 +18,17 @@ from bnfold._version import __version__
 from bnfold.errors import BnfoldError, DifferenceFound, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
 
     from bnfold.checking import CheckReport
     from bnfold.folding.fold import FoldResult
-    from bnfold.model.container import Container
 
 DIFFERENT, BAD_INPUT, OWN_FAULT, INTERRUPTED = 1, 2, 3, 130
+
+UNWRAPPED = 10_000
+"""Columns of what is no terminal: a name that is looked for with grep stands on one line."""
 
 app = typer.Typer(
     name="bnfold",
@@ -86,7 +90,7 @@ def fold(
 
     result = fold_model(model, freeze_initializers=freeze_initializers)
     target = Path(output) if output else _beside(Path(model))
-    _protect(result.container, target, json)
+    _protect(result.container.files, target, json)
     console = _console(quiet=json == "-")
     reports.fold_text(console, result, name=Path(model).name)
     options = {"data": data, "seed": seed, "rtol": rtol, "atol": atol, "allow_vacuous": allow_vacuous}
@@ -108,13 +112,10 @@ def fold(
 def inspect(model: Model, freeze_initializers: Freeze = False, json: Json = None) -> None:
     """Show every affine of a graph: what `fold` would do with it, and why."""
     from bnfold import report as reports
-    from bnfold.folding.fold import plan_for
-    from bnfold.folding.inspection import inspection_of
-    from bnfold.model.container import open_model
+    from bnfold.api import inspect as inspect_model
 
-    container = open_model(model)
-    _protect(container, json)
-    inspection = inspection_of(plan_for(container, freeze_initializers=freeze_initializers))
+    inspection = inspect_model(model, freeze_initializers=freeze_initializers)
+    _protect((Path(model),), json)
     reports.inspect_text(_console(quiet=json == "-"), inspection)
     if json:
         reports.write_json(reports.inspect_json(inspection, model=model), json)
@@ -125,17 +126,15 @@ def _beside(model: Path) -> Path:
     return model.with_name(f"{model.name.removesuffix('.onnx')}.folded.onnx")
 
 
-def _protect(container: Container, *targets: str | Path | None) -> None:
-    """Let nothing be written over the model or its weights.
+def _protect(files: Iterable[Path], *targets: str | Path | None) -> None:
+    """Let nothing be written over a file that the model was read from, itself or its weights.
 
     Raises:
-        UsageError: one of the targets is a file that the model was read from.
+        UsageError: a target is one of the files.
     """
     for target in (Path(target) for target in targets if target):
-        for file in container.files:
-            if target.exists() and target.samefile(file):
-                what = "the model itself" if file == container.path else "where the model's weights lie"
-                raise UsageError(f"'{target}' is {what}; give another output")
+        if target.exists() and any(target.samefile(file) for file in files):
+            raise UsageError(f"'{target}' is the model itself, or holds its weights; give another output")
 
 
 def _write(console: Console, result: FoldResult, target: Path, check: dict[str, Any] | None) -> CheckReport | None:
@@ -160,7 +159,8 @@ def _write(console: Console, result: FoldResult, target: Path, check: dict[str, 
 def _console(*, quiet: bool) -> Console:
     from rich.console import Console
 
-    return Console(quiet=quiet, highlight=False, soft_wrap=True)
+    width = None if sys.stdout.isatty() else UNWRAPPED
+    return Console(quiet=quiet, highlight=False, soft_wrap=True, width=width)
 
 
 def main() -> None:

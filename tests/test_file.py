@@ -1,11 +1,13 @@
 """A model goes out as it came in, but for what the plan names; and it is there whole, or not at all."""
 
+import json
 import os
+import signal
 import stat
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,11 @@ import bnfold
 BACKEND_DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 
 
+def named(names: str, values: Iterable[Any]) -> dict[str, Any]:
+    """Keywords of one letter each."""
+    return dict(zip(names, values, strict=True))
+
+
 def conv_bn(*, ir: int = 10, opset: int = 20) -> ModelProto:
     """x -> Conv 'conv' -> c -> BatchNormalization 'bn' -> y, and a Relu 'other' beside it."""
     model = graph_model(
@@ -34,7 +41,7 @@ def conv_bn(*, ir: int = 10, opset: int = 20) -> ModelProto:
         opset=opset,
         W=normal(4, 3, 3, 3),
         B=normal(4),
-        **dict(zip("sbmv", statistics(4), strict=True)),
+        **named("sbmv", statistics(4)),
     )
     for node, name in zip(model.graph.node, ("conv", "bn", "other"), strict=True):
         node.name = name
@@ -49,16 +56,24 @@ def folded_by_hand(model: ModelProto, numbers: ModelProto) -> ModelProto:
     made = ModelProto()
     made.CopyFrom(model)
     graph = made.graph
-    graph.node[0].output[0] = "y"
-    del graph.node[1]
+    conv, bn = (next(node for node in graph.node if node.name == name) for name in ("conv", "bn"))
+    conv.output[0] = "y"
+    graph.node.remove(bn)
     for tensor in graph.initializer:
         if tensor.name in {"W", "B"}:
             (new,) = [t for t in numbers.graph.initializer if t.name == tensor.name]
             tensor.raw_data = new.raw_data
-    for repeated in (graph.initializer, graph.input, graph.value_info):
-        for entry in [e for e in repeated if e.name in {"s", "b", "m", "v", "c"}]:
-            repeated.remove(entry)
+    remove(made, lambda name: name in {"s", "b", "m", "v", "c"})
     return made
+
+
+def remove(model: ModelProto, gone: Callable[[str], bool]) -> None:
+    """Take initializers, inputs, outputs and value_info out by name."""
+    graph = model.graph
+    fields: tuple[Any, ...] = (graph.initializer, graph.input, graph.output, graph.value_info)
+    for repeated in fields:
+        for entry in [entry for entry in repeated if gone(entry.name)]:
+            repeated.remove(entry)
 
 
 def wire(message: Message) -> bytes:
@@ -91,7 +106,8 @@ def sparse_initializer(model: ModelProto) -> None:
 def training_info(model: ModelProto) -> None:
     step = graph_model("(float[1] g) => (float[1] h) { h = Neg(g) }", w=normal(3)).graph
     info = model.training_info.add(initialization=step, algorithm=step)
-    info.update_binding.add(key="W", value="h")
+    info.update_binding.add(key="rate", value="h")
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0.1], np.float32), "rate"))
 
 
 def functions(model: ModelProto) -> None:
@@ -107,7 +123,8 @@ def functions(model: ModelProto) -> None:
 
 def metadata(model: ModelProto) -> None:
     graph = model.graph
-    for number, holder in enumerate([model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output]):
+    holders: list[Any] = [model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output]
+    for number, holder in enumerate(holders):
         holder.metadata_props.add(key="z", value=str(number))
         holder.metadata_props.add(key="a", value="twice, and not in order")
         holder.metadata_props.add(key="a", value="twice, and not in order")
@@ -115,7 +132,8 @@ def metadata(model: ModelProto) -> None:
 
 def doc_strings(model: ModelProto) -> None:
     graph = model.graph
-    for number, holder in enumerate([model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output]):
+    holders: list[Any] = [model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output]
+    for number, holder in enumerate(holders):
         holder.doc_string = f"doc {number}"
     graph.node[0].attribute[0].doc_string = "pads"
 
@@ -124,7 +142,7 @@ def quantization_annotation(model: ModelProto) -> None:
     for name in ("x", "c", "nowhere"):
         annotation = model.graph.quantization_annotation.add(tensor_name=name)
         annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="x_scale")
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.1), "x_scale"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0.1, np.float32), "x_scale"))
 
 
 def opset_imports(model: ModelProto) -> None:
@@ -146,11 +164,8 @@ def value_info(model: ModelProto) -> None:
 def dead_ends(model: ModelProto) -> None:
     unread = TensorProto(name="unread", data_type=TensorProto.FLOAT, dims=[2], float_data=[1, 2])
     model.graph.initializer.insert(0, unread)
-    model.graph.node.insert(0, helper.make_node("Neg", ["x"], ["dead"], name="dead"))
-    model.graph.node.insert(1, model.graph.node[1])  # the copy keeps "conv" where the hand expects it: first
-    del model.graph.node[2]
-    model.graph.node.append(model.graph.node[0])
-    del model.graph.node[0]
+    model.graph.node.insert(0, helper.make_node("Neg", ["unread"], ["dead"], name="dead"))
+    model.graph.node.append(helper.make_node("Constant", [], ["unused"], value_float=1.0))
 
 
 def node_attributes(model: ModelProto) -> None:
@@ -304,10 +319,11 @@ def test_a_missing_file_and_a_folder_are_model_errors(tmp_path: Path) -> None:
 def graft(model: ModelProto) -> bool:
     """Add a Conv and a BatchNormalization, unconnected to the rest, at the end; whether the model's opset has them."""
     opsets = {entry.domain: entry.version for entry in model.opset_import}
-    if not 7 <= opsets.get("", opsets.get("ai.onnx", 0)) or model.ir_version < 3:
+    if opsets.get("", opsets.get("ai.onnx", 0)) < 7 or model.ir_version < 3:
         return False
     parts = conv_bn(ir=model.ir_version).graph
-    for repeated, added in ((model.graph.initializer, parts.initializer), (model.graph.input, parts.input)):
+    fields: tuple[Any, ...] = (model.graph.initializer, parts.initializer), (model.graph.input, parts.input)
+    for repeated, added in fields:
         for entry in added:
             entry.name = f"grafted {entry.name}"
         repeated.extend(added)
@@ -324,12 +340,9 @@ def pruned(model: ModelProto) -> ModelProto:
     """The model without what is grafted onto it."""
     copy = ModelProto()
     copy.CopyFrom(model)
-    graph = copy.graph
-    for repeated in (graph.initializer, graph.input, graph.output):
-        for entry in [e for e in repeated if e.name.startswith("grafted ")]:
-            repeated.remove(entry)
-    for node in [node for node in graph.node if node.output and node.output[0].startswith("grafted ")]:
-        graph.node.remove(node)
+    remove(copy, lambda name: name.startswith("grafted "))
+    for node in [node for node in copy.graph.node if node.output and node.output[0].startswith("grafted ")]:
+        copy.graph.node.remove(node)
     return copy
 
 
@@ -383,8 +396,8 @@ def test_backend_networks_that_fold_keep_their_other_nodes_and_their_stored_outp
     others = [
         wire(node)
         for node, view in zip(model.graph.node, result.plan.graph.main.nodes, strict=True)
-        if view.address not in touched and node.op_type != "ConstantOfShape"
-    ]  # these hold the weights
+        if view.address not in touched and node.op_type not in {"ConstantOfShape", "Unsqueeze"}
+    ]  # these make the weights
     remaining = iter([wire(node) for node in folded.graph.node])
     assert all(node in remaining for node in others), "a node that the plan does not name is changed, gone or moved"
     given = {tensor.name for tensor in model.graph.initializer}
@@ -393,3 +406,224 @@ def test_backend_networks_that_fold_keep_their_other_nodes_and_their_stored_outp
     (made,) = run_ort(folded, {entry.name: feed})
     expected = TensorProto.FromString(stored.with_name(f"light_{name}_output_0.pb").read_bytes())
     np.testing.assert_allclose(made, numpy_helper.to_array(expected), rtol=1e-3, atol=1e-7)
+
+
+# --- writing, whole or not at all ------------------------------------------------------------------------------------
+
+# Runs in a process of its own, for an audit hook can not be taken back. It forks once per save; what befalls the save
+# is real: a signal, or an error out of the system call that the hook precedes.
+SAVING = """
+import errno, json, os, random, shutil, signal, sys, time
+from pathlib import Path
+import onnx, bnfold
+
+folder, how = Path(sys.argv[1]), sys.argv[2]
+old, new = (bnfold.fold(folder / name / "in.onnx") for name in ("old", "new"))
+for result, name in ((old, "old"), (new, "new")):
+    result.save(folder / name / "out.onnx")
+
+def loaded(path):
+    return onnx.load(path).SerializeToString(deterministic=True)
+
+wanted = {loaded(folder / name / "out.onnx"): name for name in ("old", "new")}
+
+def prepared(number):
+    run = folder / f"run {number}"
+    run.mkdir()
+    for path in (folder / "old").glob("out.onnx*"):
+        shutil.copy(path, run)
+    return run
+
+def befall():
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise KeyboardInterrupt if how == "interrupt" else OSError(errno.ENOSPC, "No space left on device")
+
+def save_until(step, target):
+    seen = 0
+    def hook(event, _):
+        nonlocal seen
+        seen += event in {"open", "os.rename", "os.chmod"}
+        if seen == step:
+            seen += 1
+            befall()
+    sys.addaudithook(hook)
+    new.save(target)
+
+def save_for_ever(target):
+    while True:
+        new.save(target)
+        old.save(target)
+
+def forked(action, seconds=None):
+    child = os.fork()
+    if child == 0:
+        try:
+            action()
+        except bnfold.TargetError:
+            os._exit(2)
+        except KeyboardInterrupt:
+            os._exit(130)
+        except BaseException:
+            os._exit(3)
+        os._exit(0)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def tell(number, status, run):
+    try:
+        found = wanted.get(loaded(run / "out.onnx"), "broken")
+    except Exception as error:
+        found = f"broken: {error}"
+    stray = sorted({p.name for p in run.iterdir()} - {"out.onnx", "out.onnx.data", "out.onnx.1.data"})
+    print(json.dumps({"status": status, "found": found, "stray": stray}))
+
+if how == "random":
+    chance = random.Random(0)
+    for number in range(25):
+        run = prepared(number)
+        tell(number, forked(lambda: save_for_ever(run / "out.onnx"), chance.uniform(0.001, 0.06)), run)
+else:
+    status = None
+    for number in range(1, 60):
+        run = prepared(number)
+        status = forked(lambda: save_until(number, run / "out.onnx"))
+        tell(number, status, run)
+"""
+
+
+def large_conv_bn(seed: int) -> ModelProto:
+    """Conv, BatchNormalization, and a MatMul that nothing changes; half a megabyte of weights."""
+    return graph_model(
+        """(float[N,32,5,5] x, float[2,256] u) => (float[N,64,5,5] y, float[2,256] w) {
+            c = Conv<pads = [1, 1, 1, 1]>(x, W)
+            y = BatchNormalization(c, s, b, m, v)
+            w = MatMul(u, M)
+        }""",
+        W=normal(64, 32, 3, 3, seed=seed),
+        M=normal(256, 256, seed=seed),
+        **named("sbmv", statistics(64, seed=seed)),
+    )
+
+
+def outcomes(tmp_path: Path, how: str, *, external: bool) -> list[dict[str, Any]]:
+    """What each of many saves over an older result, each disturbed at another moment, leaves behind."""
+    for seed, name in enumerate(("old", "new")):
+        (tmp_path / name).mkdir()
+        model = large_conv_bn(seed)
+        onnx.save(model, tmp_path / name / "in.onnx", save_as_external_data=external, location="in.data")
+    command = [sys.executable, "-c", SAVING, str(tmp_path), how]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+each_storage = pytest.mark.parametrize("external", [False, True], ids=["inline", "external"])
+
+
+@each_storage
+def test_a_save_that_is_killed_at_any_moment_leaves_the_old_file_or_the_new_one(tmp_path: Path, external: bool) -> None:
+    found = outcomes(tmp_path, "random", external=external)
+    assert [entry["status"] for entry in found] == [-signal.SIGKILL] * 25
+    assert {entry["found"] for entry in found} == {"old", "new"}
+
+
+@each_storage
+def test_a_save_that_is_killed_at_each_step_leaves_the_old_file_or_the_new_one(tmp_path: Path, external: bool) -> None:
+    found = outcomes(tmp_path, "kill", external=external)
+    assert {entry["status"] for entry in found} == {-signal.SIGKILL, 0}, "the last save was to get through"
+    assert {entry["found"] for entry in found} == {"old", "new"}
+    assert [e["found"] for e in found] == sorted((e["found"] for e in found), reverse=True), "old first, then new"
+
+
+@each_storage
+@pytest.mark.parametrize(("how", "status"), [("disk full", 2), ("interrupt", 130)])
+def test_a_save_that_fails_at_any_step_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, how: str, status: int, external: bool
+) -> None:
+    found = outcomes(tmp_path, how, external=external)
+    failed = [entry for entry in found if entry["status"]]
+    assert len(failed) >= 4
+    assert {entry["status"] for entry in failed} == {status}
+    assert {entry["found"] for entry in found} == {"old", "new"}
+    assert [entry["stray"] for entry in found] == [[]] * len(found)
+
+
+def test_a_full_disk_is_a_target_error_and_the_old_file_stays(tmp_path: Path) -> None:
+    onnx.save(large_conv_bn(0), tmp_path / "in.onnx")
+    (tmp_path / "out.onnx").write_bytes(b"old")
+    script = f"""
+import resource, bnfold
+result = bnfold.fold({str(tmp_path / "in.onnx")!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    result.save({str(tmp_path / "out.onnx")!r})
+except bnfold.TargetError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == f"'{tmp_path / 'out.onnx'}' can not be written: File too large\n"
+    assert (tmp_path / "out.onnx").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.onnx", "out.onnx"]
+
+
+def test_a_target_that_is_a_folder_or_in_none_is_a_target_error(tmp_path: Path) -> None:
+    result = bnfold.fold(conv_bn())
+    with pytest.raises(bnfold.TargetError, match="is a folder; name a file in it"):
+        result.save(tmp_path)
+    with pytest.raises(bnfold.TargetError, match="can not be written: No such file or directory"):
+        result.save(tmp_path / "none" / "out.onnx")
+    (tmp_path / "file").touch()
+    with pytest.raises(bnfold.TargetError, match="can not be written: Not a directory"):
+        result.save(tmp_path / "file" / "out.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder in which not even root can write")
+def test_a_folder_that_can_not_be_written_is_a_target_error() -> None:
+    with pytest.raises(bnfold.TargetError, match=r"'/proc/out\.onnx' can not be written"):
+        bnfold.fold(conv_bn()).save("/proc/out.onnx")
+
+
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(bnfold.TargetError, match="is a device or a pipe"):
+        bnfold.fold(conv_bn()).save(tmp_path / "pipe")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_a_symbolic_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    for name, link in (("old.onnx", "link.onnx"), ("missing.onnx", "dangling.onnx")):
+        (tmp_path / link).symlink_to(tmp_path / "real" / name)
+    (tmp_path / "real" / "old.onnx").touch()
+    result = bnfold.fold(conv_bn())
+    for name, link in (("old.onnx", "link.onnx"), ("missing.onnx", "dangling.onnx")):
+        result.save(tmp_path / link)
+        assert (tmp_path / link).is_symlink()
+        assert not (tmp_path / "real" / name).is_symlink()
+        assert wire(onnx.load(tmp_path / "real" / name)) == wire(result.model)
+
+
+def test_the_permissions_of_a_replaced_file_stay_and_a_new_file_gets_the_usual_ones(tmp_path: Path) -> None:
+    result = bnfold.fold(conv_bn())
+    (tmp_path / "old.onnx").touch()
+    (tmp_path / "old.onnx").chmod(0o640)
+    result.save(tmp_path / "old.onnx")
+    assert stat.S_IMODE((tmp_path / "old.onnx").stat().st_mode) == 0o640
+    mask = os.umask(0o027)
+    try:
+        result.save(tmp_path / "new.onnx")
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "new.onnx").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("stem", ["a b", "ü", "x" * 250, "-o", ".hidden", "n\newline"], ids=ascii)
+def test_odd_file_names_are_written_and_read(tmp_path: Path, stem: str) -> None:
+    result = bnfold.fold(MODELS / "mlp.onnx")
+    result.save(tmp_path / f"{stem}.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{stem}.onnx"]
+    assert not bnfold.fold(tmp_path / f"{stem}.onnx").folded

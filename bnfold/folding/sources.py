@@ -54,6 +54,8 @@ def is_normalization(node: Node) -> bool:
 
 def source_of(op: Operator) -> Source | Refusal | None:
     """The affine that a node is; a refusal for a BatchNormalization that is none; None for every other node."""
+    if not any(op.node.outputs[:1]):
+        return None  # nothing reads it
     if is_normalization(op.node):
         return _batch_normalization(op)
     if op.node.domain == ONNX_DOMAIN and op.node.op_type in ELEMENTWISE and op.node.since_version > 0:

@@ -97,13 +97,15 @@ class Constants:
         """
         if value is None:
             return None
-        pending = [value]
+        pending, seen = [value], set[Value]()
         while pending:  # depth first without recursion: a constant expression may be any number of nodes deep
             current = pending[-1]
             if current.tensor is not None or current in self._computed:
                 pending.pop()
                 continue
-            missing = self._operands_to_compute(current)
+            # Seen before and not computed: its operands are, or it is one of its own operands and no constant.
+            missing = [] if current in seen else self._operands_to_compute(current)
+            seen.add(current)
             if missing:
                 pending.extend(missing)
                 continue
@@ -119,17 +121,13 @@ class Constants:
         return Constant.stored(value.tensor, self.base_dir)
 
     def _operands_to_compute(self, value: Value) -> list[Value]:
-        """Operands that are neither stored nor computed yet. Marks the value, so that a cycle ends."""
+        """Operands that are neither stored nor computed yet; none where one of them never will be."""
         node = value.producer
-        if value in self._computed or node is None or not _is_evaluable(node):
+        if node is None or not _is_evaluable(node):
             return []
         operands = [v for v in node.inputs if v is not None and v.tensor is None and v not in self._computed]
-        if operands:
-            self._computed[value] = None
-            if any(v.producer is None or not _is_evaluable(v.producer) for v in operands):
-                return []
-            del self._computed[value]
-        return operands
+        hopeless = any(v.producer is None or not _is_evaluable(v.producer) for v in operands)
+        return [] if hopeless else operands
 
     def _evaluate(self, value: Value) -> Constant | None:
         node = value.producer

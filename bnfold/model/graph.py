@@ -12,7 +12,19 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, NamedTuple
 
-from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, defs, helper
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+    defs,
+    helper,
+)
+
+from bnfold.errors import ModelError
 
 ONNX_DOMAIN = ""
 SHAPE_READERS = frozenset({"Shape", "Size"})
@@ -138,18 +150,22 @@ class Node:
         return any(attribute.ref_attr_name for attribute in self.proto.attribute)
 
     def attribute(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 (an attribute is of any type)
-        """The attribute's value: as set, else the specification's default, else `default`."""
-        if name in self._attributes:
-            value = helper.get_attribute_value(self._attributes[name])
-            return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        """The attribute's value: as set, else the specification's default, else `default`.
+
+        Raises:
+            ModelError: it is set to something of another type than the specification's.
+        """
         schema = _schema(self.op_type, self.domain, self.opset)
-        if schema is None or name not in schema.attributes:
+        specified = schema.attributes.get(name) if schema else None
+        found = self._attributes.get(name)
+        if found is None:
+            found = specified.default_value if specified is not None else None
+        elif specified is not None and found.type != int(specified.type):  # type: ignore[call-overload]
+            raise ModelError(f"{self.op_type} '{self.label}' has an attribute '{name}' of the wrong type")
+        if found is None or found.type == AttributeProto.UNDEFINED:
             return default
-        specified = schema.attributes[name].default_value
-        if specified.type == AttributeProto.UNDEFINED:
-            return default
-        value = helper.get_attribute_value(specified)
-        return value.decode() if isinstance(value, bytes) else value
+        value = helper.get_attribute_value(found)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
     def has_attribute(self, name: str) -> bool:
         """Whether the attribute is written down on the node."""
@@ -185,6 +201,7 @@ class Scope:
 
     def define(self, name: str) -> Value:
         """The scope's own value of that name, made if need be."""
+        _refuse_bytes(name)
         return self.values.setdefault(name, Value(name, self))
 
     def resolve(self, name: str) -> Value:
@@ -212,18 +229,25 @@ class Graph:
             _define_values(scope)
         for scope in self.scopes:
             _connect(scope)
-        self._pin_what_training_reads()
+        self._pin_what_annotations_name()
 
     @property
     def main(self) -> Scope:
         """The main graph."""
         return self.scopes[0]
 
-    def _pin_what_training_reads(self) -> None:
-        """Initializers that `training_info` names are seen from outside the graph: they stay as they are."""
+    def _pin_what_annotations_name(self) -> None:
+        """What `training_info` and `quantization_annotation` name is seen from outside of the nodes: it stays as it is.
+
+        That is an initializer that training sets, and the scale or zero point of an annotated tensor.
+        """
         for info in self.model.training_info:
             for binding in (*info.initialization_binding, *info.update_binding):
                 self.main.resolve(binding.key).is_output = True
+        for scope in self.scopes:
+            for annotation in getattr(scope.proto, "quantization_annotation", ()):
+                for parameter in annotation.quant_parameter_tensor_names:
+                    scope.resolve(parameter.value).is_output = True
 
     def nodes(self) -> Iterator[Node]:
         """Every node of every scope."""
@@ -275,17 +299,30 @@ def _opsets(imports: Any) -> dict[str, int]:  # noqa: ANN401 (protobuf's repeate
     return found
 
 
+def _refuse_bytes(*names: str | bytes) -> None:
+    """Protobuf gives a string as bytes where it is not UTF-8.
+
+    Raises:
+        ModelError: one of the names is no text.
+    """
+    for name in names:
+        if isinstance(name, bytes):
+            raise ModelError(f"the model is damaged: it holds a name that is no text, {name!r}")
+
+
 def _define_values(scope: Scope) -> None:
     """Enter the names that the scope defines: inputs, initializers, outputs of its nodes."""
     proto = scope.proto
+    _refuse_bytes(proto.name)
     for entry in proto.input:
-        scope.define(entry if isinstance(entry, str) else entry.name).is_input = True
+        scope.define(entry.name if isinstance(entry, ValueInfoProto) else entry).is_input = True
     if isinstance(proto, GraphProto):
         for tensor in proto.initializer:
             scope.define(tensor.name).tensor = tensor
         for sparse in proto.sparse_initializer:
             scope.define(sparse.values.name)
     for index, node_proto in enumerate(proto.node):
+        _refuse_bytes(node_proto.op_type, node_proto.domain, node_proto.name)
         node = Node(node_proto, Address(scope.number, index), scope)
         node.outputs = tuple(_produced(scope, node, k, name) for k, name in enumerate(node_proto.output))
         scope.nodes.append(node)
@@ -307,7 +344,7 @@ def _connect(scope: Scope) -> None:
             if value is not None:
                 value.readers.append((node, index))
     for entry in scope.proto.output:
-        scope.resolve(entry if isinstance(entry, str) else entry.name).is_output = True
+        scope.resolve(entry.name if isinstance(entry, ValueInfoProto) else entry).is_output = True
 
 
 @cache
@@ -315,5 +352,5 @@ def _schema(op_type: str, domain: str, version: int) -> defs.OpSchema | None:
     """The definition that holds at `version` of the domain, None where the installed onnx knows none."""
     try:
         return defs.get_schema(op_type, version, domain)
-    except defs.SchemaError:
+    except (defs.SchemaError, TypeError):  # TypeError: a version of more than 32 bits
         return None

@@ -65,21 +65,36 @@ class Shapes:
         """Per scope, by name."""
         skeleton = _skeleton(self.graph, freeze=self.freeze)
         found = _collect(_infer(skeleton))
-        if self._declare_the_unknown(skeleton, found):
-            found = _collect(_infer(skeleton))
+        for behind in (False, True):  # what follows from a first declaration is inferred, not believed
+            if self._declare_the_unknown(skeleton, found, behind=behind):
+                found = _collect(_infer(skeleton))
         return found
 
-    def _declare_the_unknown(self, skeleton: ModelProto, found: list[dict[str, _Inferred]]) -> bool:
-        """Give the skeleton what the model declares of values of which nothing was inferred."""
+    def _declare_the_unknown(self, skeleton: ModelProto, found: list[dict[str, _Inferred]], *, behind: bool) -> bool:
+        """Give the skeleton what the model declares of values of which nothing was inferred.
+
+        Args:
+            skeleton: gets the declarations.
+            found: what was inferred.
+            behind: of values behind other unknown ones too.
+        """
         declared = False
-        for scope, proto, known in zip(self.graph.scopes, scope_protos(skeleton), found, strict=True):
+        for scope, proto in zip(self.graph.scopes, scope_protos(skeleton), strict=True):
             if isinstance(proto, FunctionProto) or isinstance(scope.proto, FunctionProto):
                 continue
-            missing = [v for v in scope.proto.value_info if v.name not in known or known[v.name].shape is None]
-            missing = [v for v in missing if scope.values.get(v.name) and scope.values[v.name].producer is not None]
-            proto.value_info.extend(missing)
-            declared = declared or bool(missing)
+            for entry in scope.proto.value_info:
+                value = scope.values.get(entry.name)
+                if value is None or value.producer is None or not _is_unknown(value, found):
+                    continue
+                if behind or not any(v is not None and _is_unknown(v, found) for v in value.producer.inputs):
+                    proto.value_info.append(entry)
+                    declared = True
         return declared
+
+
+def _is_unknown(value: Value, found: list[dict[str, _Inferred]]) -> bool:
+    known = found[value.scope.number].get(value.name)
+    return value.tensor is None and (known is None or known.shape is None)
 
 
 def _infer(skeleton: ModelProto) -> ModelProto:

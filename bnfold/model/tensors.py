@@ -117,4 +117,6 @@ def _finfo(elem_type: int) -> Any:  # noqa: ANN401 (ml_dtypes.finfo is untyped)
 
 def type_name(elem_type: int) -> str:
     """The type as ONNX spells it in text: ``float16``, ``int64``, ..."""
+    if elem_type not in TensorProto.DataType.values():
+        return f"number {elem_type}"
     return str(TensorProto.DataType.Name(elem_type)).lower()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 
@@ -42,6 +42,8 @@ def pull_squeeze(op: Operator, placed: Placed) -> Taken | Refusal:
     shape, axes = op.shape(0), _axes(op)
     if isinstance(axes, Refusal):
         return axes
+    if axes == []:
+        return op.refuse("dynamic-axes", "squeezes an empty list of axes: none, or all of size 1, as the runtime likes")
     if shape is None or (axes is None and not all(isinstance(size, int) for size in shape)):
         return op.refuse("unknown-shape", "squeezes a value whose shape is not known")
     squeezed = {axis % len(shape) for axis in axes} if axes is not None else {k for k, n in enumerate(shape) if n == 1}
@@ -93,7 +95,7 @@ def pull_reshape(op: Operator, placed: Placed) -> Taken | Refusal:
     """
     if placed.is_uniform:
         return Taken({0: placed})
-    before, after = op.shape(0), op.output_shape()
+    before, after = op.shape(0), op.output_shape() or _stated_shape(op)
     if before is None or after is None:
         return op.refuse("unknown-shape", "reshapes a value whose shape is not known")
     moved = _through_reshape(placed, after, before)
@@ -102,6 +104,14 @@ def pull_reshape(op: Operator, placed: Placed) -> Taken | Refusal:
             "reshape", f"reshapes {_text(before)} to {_text(after)}, across which one map per channel does not carry"
         )
     return Taken({0: moved})
+
+
+def _stated_shape(op: Operator) -> Shape | None:
+    """The shape that Reshape-1 states as an attribute, which onnx infers nothing from."""
+    before, stated = op.shape(0), op.attribute("shape")
+    if before is None or stated is None or any(size == 0 and k >= len(before) for k, size in enumerate(stated)):
+        return None
+    return tuple(before[k] if size == 0 else size if size > 0 else None for k, size in enumerate(stated))
 
 
 def _through_reshape(placed: Placed, shape: Shape, to: Shape) -> Placed | None:
@@ -120,8 +130,24 @@ def _through_reshape(placed: Placed, shape: Shape, to: Shape) -> Placed | None:
         return _with_an_unknown_front(placed, shape, to)
     if middle[placed.axis - front] != placed.affine.channels:
         return None
-    moved = placed.affine.moved(middle, placed.axis - front, middle_to)
+    moved = _moved(placed.affine, middle, placed.axis - front, middle_to)
     return None if moved is None else Placed.of(moved[0], moved[1] + front)
+
+
+def _moved(affine: Affine, shape: list[int], axis: int, to: list[int]) -> tuple[Affine, int] | None:
+    """As `Affine.moved`, without spreading the map over places of one channel that stay next to each other.
+
+    Elements that share a channel come in runs, the product of the sizes behind it. What the last sizes of `to` have in
+    common with a run is divided out, so that (C, H, W) to (G, C/G*H*W) costs C numbers and not C*H*W.
+    """
+    run, sizes, shared = prod(shape[axis + 1 :]), list(to), [1] * len(to)
+    for k in reversed(range(len(sizes))):
+        shared[k] = gcd(run, sizes[k])
+        run, sizes[k] = run // shared[k], sizes[k] // shared[k]
+        if sizes[k] > 1:
+            break
+    moved = affine.moved((prod(shape[:axis]), affine.channels, run), 1, sizes)
+    return None if moved is None else (moved[0].repeat(shared[moved[1]]), moved[1])
 
 
 def _completed(one: Shape, other: Shape) -> tuple[list[int] | None, list[int] | None]:
@@ -149,7 +175,9 @@ def _with_an_unknown_front(placed: Placed, shape: Shape, to: Shape) -> Placed | 
     rest, rest_to = _static(shape[1:]), _static(to[1:])
     if placed.axis == 0 or rest is None or rest_to is None or prod(rest) != prod(rest_to) or prod(rest) == 0:
         return None
-    moved = placed.affine.moved(rest, placed.axis - 1, rest_to)
+    if rest[placed.axis - 1] != placed.affine.channels:
+        return None
+    moved = _moved(placed.affine, rest, placed.axis - 1, rest_to)
     return None if moved is None else Placed.of(moved[0], moved[1] + 1)
 
 

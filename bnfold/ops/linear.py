@@ -70,8 +70,8 @@ def pull_gemm(op: Operator, placed: Placed) -> Taken | Refusal:
 
     Given: ``Y = alpha * A' B' + beta * C``, ``Y: [M, N]``; the affine over columns (axis 1) or rows (axis 0).
     Result: columns scale ``B'`` (rows of B if transB), rows scale ``A'``, whichever is the constant one;
-    ``C' = a * beta * C + b`` with ``beta`` set to 1, in the shape that C and the affine broadcast to. A C that is no
-    constant gets the map ``(a, b / beta)`` itself, on the axis that lines up.
+    ``C' = a * beta * C + b`` with ``beta`` set to 1, in the shape that C and the affine broadcast to. ``beta = 0`` is as
+    good as no C. A C that is no constant gets the map ``(a, b / beta)`` itself, on the axis that lines up.
     Exact: always; ``alpha`` stays (ONNX Gemm-1, 6, 7, 9, 11, 13).
     """
     side = _gemm_side(op, placed)
@@ -106,7 +106,7 @@ def _gemm_addend(op: Operator, placed: Placed) -> Taken | Refusal:
     scale, shift = (
         vector if placed.axis == 1 else vector[:, None] for vector in (placed.affine.scale, placed.affine.shift)
     )
-    if op.input(2) is None:
+    if op.input(2) is None or beta == 0.0:
         if placed.affine.is_scaling:
             return Taken()
         return _with_beta_one(op, {2: Rescale(NO_FACTOR, shift, of=NOTHING)}, shift.ndim)
@@ -128,8 +128,6 @@ def _with_beta_one(op: Operator, constants: dict[int, Rescale], rank: int) -> Ta
 def _gemm_moving_addend(op: Operator, placed: Placed, beta: float) -> Taken | Refusal:
     """C is no constant: the map moves onto it, where it lines up with an axis that is not broadcast."""
     shape = op.shape(2)
-    if beta == 0.0:
-        return op.refuse("dynamic-bias", "has beta = 0 and an addend that is no constant, so the shift has no place")
     if shape is None or op.node.since_version < 7:
         return op.refuse("dynamic-bias", "adds a matrix that is no constant and whose shape is not known")
     affine = Affine(placed.affine.scale, placed.affine.shift / beta)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from onnx import ModelProto, helper, numpy_helper
-from support import Array, check_fold, graph_model, normal, op_types, refusal, run_ort, run_reference, statistics
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from support import check_fold, graph_model, normal, refusal, run_ort, run_reference, statistics
 
 import bnfold
 
@@ -19,7 +19,7 @@ VERSIONS = sorted({6, 7, 9, 11, 13, 20, 22, NEWEST})
 NORMALIZE = "BatchNormalization({}, scale, shift, mean, var)"
 
 
-def stats(channels: int = 4, **options: Any) -> dict[str, Array]:
+def stats(channels: int = 4, **options: Any) -> dict[str, Any]:
     return dict(zip(("scale", "shift", "mean", "var"), statistics(channels, **options), strict=True))
 
 
@@ -39,7 +39,7 @@ def convolution(
     op: str, x: Sequence[int], w: Sequence[int], attributes: str = "", *, bias: int = 0, opset: int = 20
 ) -> ModelProto:
     """A convolution, then a BatchNormalization over its four output channels."""
-    constants = {"w": normal(*w), **({"b": normal(bias)} if bias else {}), **stats()}
+    constants: dict[str, Any] = {"w": normal(*w), **({"b": normal(bias)} if bias else {}), **stats()}
     normalize = NORMALIZE if opset >= 7 else NORMALIZE.replace("(", "<is_test = 1>(", 1)
     head = (
         f"c = {op} <{attributes}> (x, w{', b' if bias else ''})"
@@ -70,7 +70,7 @@ def check_opset(model: ModelProto, opset: int, leaves: Sequence[str]) -> None:
     check_fold(model, leaves=leaves, run=run, exact_reference=opset == 6 or opset >= 14)
 
 
-def initializers(model: ModelProto) -> dict[str, Array]:
+def initializers(model: ModelProto) -> dict[str, Any]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
@@ -134,7 +134,7 @@ def test_a_conv_gets_no_bias_where_the_affine_has_no_shift() -> None:
 K = normal(4, 3, 3, 2)
 LITERAL = "float[4, 3, 3, 2] {" + ", ".join(repr(float(value)) for value in K.ravel()) + "}"
 SHAPE = np.array(K.shape)
-WEIGHTS: dict[str, tuple[str, dict[str, Array]]] = {
+WEIGHTS: dict[str, tuple[str, dict[str, Any]]] = {
     "initializer": ("", {"w": K}),
     "Constant": (f"w = Constant <value = {LITERAL}> ()", {}),
     "ConstantOfShape": ("w = ConstantOfShape <value = float[1] {0.5}> (n)", {"n": SHAPE}),
@@ -150,14 +150,18 @@ WEIGHTS: dict[str, tuple[str, dict[str, Array]]] = {
 
 
 @pytest.mark.parametrize(("nodes", "constants"), each(WEIGHTS))
-def test_a_weight_may_be_any_constant_expression(nodes: str, constants: dict[str, Array]) -> None:
+def test_a_weight_may_be_any_constant_expression(nodes: str, constants: dict[str, Any]) -> None:
     body = f"(float[1, 3, 5, 5] x) => (float[a, b, c, d] y) {{ {nodes} c = Conv(x, w)"
     check_fold(reading(body, **constants), leaves=["Conv"])
 
 
+@pytest.mark.parametrize(
+    "like",
+    [pytest.param("x", marks=pytest.mark.xfail(strict=True, reason="CastLike of a constant to the type of x")), "w"],
+)
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
-def test_a_bias_that_torch_expands_and_casts_is_a_constant(op: str) -> None:
-    nodes = f"n = Shape <start = 0, end = 1> (w) e = Expand(half, n) b = CastLike(e, x) c = {op}(x, w, b)"
+def test_a_bias_that_torch_casts_and_expands_is_a_constant(op: str, like: str) -> None:
+    nodes = f"n = Shape <start = 0, end = 1> (w) h = CastLike(half, {like}) b = Expand(h, n) c = {op}(x, w, b)"
     body = f"(float[1, 4, 5, 5] x) => (float[a, b, c, d] y) {{ {nodes}"
     check_fold(reading(body, w=normal(4, 4, 3, 3), half=np.float32(0.5)), leaves=[op])
 
@@ -182,6 +186,7 @@ def test_an_initializer_that_a_caller_may_override_is_no_constant_until_frozen()
     kept = refusal(model)
     assert kept.code == "overridable"
     assert "--freeze-initializers" in kept.reason
+    assert codes(bnfold.fold(model, freeze_initializers=True)) == []
 
 
 TWO_CONVS = "(float[1, 3, 5, 5] x) => (float[a, b, c, d] y, float[e, f, g, h] z) { c = Conv(x, w, b) d = Conv(x, w, b)"
@@ -238,11 +243,13 @@ def test_an_affine_over_the_width_stays_behind_a_conv() -> None:
     assert codes(result) == ["axis"]
 
 
-def test_another_number_of_channels_than_the_convs_is_refused() -> None:
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
+def test_another_number_of_channels_than_the_operators_is_refused(op: str) -> None:
     # no runtime takes this model, so nothing can be run
-    model = reading("(float[1, 3, 5, 5] x) => (float[a, b, c, d] y) { c = Conv(x, w)", w=normal(6, 3, 3, 3))
+    shape = [6, 6, 1, 1] if op.startswith("Conv") else [6, 6]
+    model = reading(f"({dims(shape)} x) => ({unknown(len(shape))} y) {{ c = {op}(x, w)", w=normal(*shape))
     result = bnfold.fold(model)
-    assert codes(result) == ["channels"]
+    assert codes(result) == ["malformed"]
     assert result.model == model
 
 
@@ -269,7 +276,9 @@ CONV_TRANSPOSES = {
 @pytest.mark.parametrize("bias", [0, 4], ids=["no bias", "bias"])
 @pytest.mark.parametrize("case", each({name: [case] for name, case in CONV_TRANSPOSES.items()}))
 def test_a_conv_transpose_takes_the_batch_normalization_behind_it(case: tuple[Any, ...], bias: int) -> None:
-    check_fold(convolution("ConvTranspose", *case, bias=bias), leaves=["ConvTranspose"])
+    # onnx.reference fails on groups of several channels, and on output_shape
+    in_reference = not any(word in str(case) for word in ("group", "output_shape"))
+    check_fold(convolution("ConvTranspose", *case, bias=bias), leaves=["ConvTranspose"], exact_reference=in_reference)
 
 
 @pytest.mark.parametrize("opset", VERSIONS)
@@ -280,7 +289,7 @@ def test_a_conv_transpose_folds_in_every_opset(opset: int) -> None:
 
 def test_a_conv_transpose_scales_the_output_channels_of_each_group() -> None:
     model = convolution("ConvTranspose", [1, 6, 4, 4], [6, 2, 3, 3], "group = 2")
-    folded = initializers(check_fold(model, leaves=["ConvTranspose"]).model)["w"]
+    folded = initializers(check_fold(model, leaves=["ConvTranspose"], exact_reference=False).model)["w"]
     scale, _, _, variance = (values.astype(np.float64) for values in statistics(4))
     a = scale / np.sqrt(variance + 1e-5)
     # rows 0 to 2 make channels 0 and 1, rows 3 to 5 channels 2 and 3
@@ -320,7 +329,7 @@ def test_a_gemm_takes_the_batch_normalization_of_its_columns(
     factors: tuple[float, float], trans_a: int, trans_b: int, shape: tuple[int, ...] | None
 ) -> None:
     a = dims((DEPTH, M) if trans_a else (M, DEPTH))
-    addend = {} if shape is None else {"k": normal(*shape)}
+    addend: dict[str, Any] = {} if shape is None else {"k": normal(*shape)}
     body = f"({a} a) => (float[m, n] y) {{ c = {gemm(trans_a, trans_b, factors, ', k' * len(addend))}"
     check_fold(reading(body, b=normal(N, DEPTH) if trans_b else normal(DEPTH, N), **addend), leaves=["Gemm"])
 
@@ -332,10 +341,14 @@ def test_a_gemm_whose_left_matrix_is_constant_takes_an_affine_over_rows(
     factors: tuple[float, float], trans_a: int, trans_b: int, shape: tuple[int, ...] | None
 ) -> None:
     b = dims((N, DEPTH) if trans_b else (DEPTH, N))
-    addend = {} if shape is None else {"k": normal(*shape)}
+    addend: dict[str, Any] = {} if shape is None else {"k": normal(*shape)}
     product = gemm(trans_a, trans_b, factors, ", k" * len(addend))
     body = f"({b} b) => (float[m, n] y) {{ c = {product} d = Mul(c, s) y = Add(t, d) }}"
-    constants = {"a": normal(DEPTH, M) if trans_a else normal(M, DEPTH), "s": normal(M, 1), "t": normal(M, 1, seed=1)}
+    constants: dict[str, Any] = {
+        "a": normal(DEPTH, M) if trans_a else normal(M, DEPTH),
+        "s": normal(M, 1),
+        "t": normal(M, 1, seed=1),
+    }
     check_fold(graph_model(body, **constants, **addend), leaves=["Gemm"])
 
 
@@ -395,11 +408,24 @@ def test_a_computed_c_times_zero_does_not_stand_in_the_way(shape: tuple[int, ...
     check_fold(reading(body, b=normal(DEPTH, N)), leaves=["Gemm"])
 
 
+def test_a_gemm_before_opset_7_whose_new_c_is_smaller_broadcasts_it() -> None:
+    # onnx.reference ignores beta here, and onnxruntime has no Gemm this old
+    head = gemm(0, 0, (1.0, 0.0), ", k")
+    body = f"(float[{M}, {DEPTH}] a) => (float[m, n] y) {{ c = {head} y = BatchNormalization <is_test = 1> "
+    constants: dict[str, Any] = {"b": normal(DEPTH, N), "k": normal(M, N), **stats()}
+    folded = bnfold.fold(graph_model(body + "(c, scale, shift, mean, var) }", opset=6, **constants)).model
+    (node,) = folded.graph.node
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    assert (attributes["beta"], attributes["broadcast"]) == (1.0, 1)
+    assert initializers(folded)[node.input[2]].shape == (N,)
+
+
 @pytest.mark.parametrize("side", ["a", "b"])
 def test_a_uniform_affine_goes_into_whichever_matrix_is_constant(side: str) -> None:
-    entry, constant = {"a": ("float[3, 4] b", normal(5, 3)), "b": ("float[5, 3] a", normal(3, 4))}[side]
+    entry, shape = {"a": ("float[3, 4] b", (5, 3)), "b": ("float[5, 3] a", (3, 4))}[side]
+    constants: dict[str, Any] = {side: normal(*shape), "half": np.float32(0.5)}
     body = f"({entry}) => (float[m, n] y) {{ c = {gemm(0, 0)} d = Mul(c, half) y = Add(d, half) }}"
-    check_fold(graph_model(body, half=np.float32(0.5), **{side: constant}), leaves=["Gemm"])
+    check_fold(graph_model(body, **constants), leaves=["Gemm"])
 
 
 @pytest.mark.parametrize(("a", "b"), [((M, DEPTH), None), (None, (DEPTH, N))], ids=["A", "B"])
@@ -407,7 +433,7 @@ def test_an_affine_along_the_dynamic_matrix_of_a_gemm_stays(
     a: tuple[int, int] | None, b: tuple[int, int] | None
 ) -> None:
     entry = f"{dims((M, DEPTH))} a" if a is None else f"{dims((DEPTH, N))} b"
-    constants = {"a": normal(*a)} if a else {"b": normal(DEPTH, N)}
+    constants: dict[str, Any] = {"a": normal(*a)} if a else {"b": normal(DEPTH, N)}
     factor = normal(N) if a else normal(M, 1)
     body = f"({entry}) => (float[m, n] y) {{ c = {gemm(0, 0)} y = Mul(c, f) }}"
     result = check_fold(graph_model(body, f=factor, **constants), leaves=["Gemm", "Mul"])
@@ -425,24 +451,27 @@ RIGHT = {
     "constant broadcast over the batch": ([2, 5, 3], [1, 3, 4]),
     "constant of more axes": ([5, 3], [2, 3, 4]),
 }
-AFFINES = {
+AFFINES: dict[str, list[Any]] = {
     "scale": ["y = Mul(c, f)", []],
     "quotient": ["y = Div(c, f)", []],
     "scale and shift": ["d = Mul(c, f) y = Add(d, g)", ["Add"]],
     "shift and scale": ["d = Sub(g, c) y = Mul(f, d)", ["Add"]],
-    "shifts that cancel": ["d = Sub(c, g) e = Mul(d, f) i = Div(e, f) y = Add(i, g)", None],
 }
 
 
 @pytest.mark.parametrize(("tail", "more"), each(AFFINES))
 @pytest.mark.parametrize(("x", "w"), each(RIGHT))
-def test_a_matmul_takes_an_affine_of_its_columns(x: list[int], w: list[int], tail: str, more: list[str] | None) -> None:
+def test_a_matmul_takes_an_affine_of_its_columns(x: list[int], w: list[int], tail: str, more: list[str]) -> None:
     rank = max(len(x), len(w)) if len(x) > 1 else 1
-    constants = {"w": normal(*w), "f": normal(4), "g": normal(4, seed=1)}
+    constants: dict[str, Any] = {"w": normal(*w), "f": normal(4), "g": normal(4, seed=1)}
     model = graph_model(f"({dims(x)} x) => ({unknown(rank)} y) {{ c = MatMul(x, w) {tail} }}", **constants)
-    result = check_fold(model)
-    leaves = op_types(result.model)
-    assert leaves == ["MatMul", *more] if more is not None else leaves[0] == "MatMul" and len(leaves) <= 2
+    check_fold(model, leaves=["MatMul", *more])
+
+
+def test_shifts_that_cancel_leave_no_add() -> None:
+    body = "(float[5, 3] x) => (float[m, n] y) { c = MatMul(x, w) d = Sub(c, g) e = Mul(d, two) y = Add(e, h) }"
+    g = normal(4)
+    check_fold(graph_model(body, w=normal(3, 4), g=g, two=np.float32(2), h=2 * g), leaves=["MatMul"])
 
 
 LEFT = {
@@ -454,15 +483,15 @@ LEFT = {
 }
 
 
-@pytest.mark.parametrize(("tail", "more"), each({k: v for k, v in AFFINES.items() if v[1] is not None}))
+@pytest.mark.parametrize(("tail", "more"), each(AFFINES))
 @pytest.mark.parametrize(("x", "w"), each(LEFT))
 def test_a_matmul_takes_an_affine_of_its_rows(x: list[int], w: list[int], tail: str, more: list[str]) -> None:
-    constants = {"w": normal(*w), "f": normal(4, 1), "g": normal(4, 1, seed=1)}
+    constants: dict[str, Any] = {"w": normal(*w), "f": normal(4, 1), "g": normal(4, 1, seed=1)}
     model = graph_model(f"({dims(x)} x) => ({unknown(len(x))} y) {{ c = MatMul(w, x) {tail} }}", **constants)
     check_fold(model, leaves=["MatMul", *more])
 
 
-NORMALIZED = {
+NORMALIZED: dict[str, list[Any]] = {
     "right constant": ["float[5, 3] x", "c = MatMul(x, w)", [3, 4], None, ["MatMul", "Add"]],
     "Add": ["float[5, 3] x", "p = MatMul(x, w) c = Add(p, b)", [3, 4], [4], ["MatMul", "Add"]],
     "Add, constant first": ["float[5, 3] x", "p = MatMul(x, w) c = Add(b, p)", [3, 4], [1, 4], ["MatMul", "Add"]],
@@ -479,7 +508,7 @@ def test_a_matmul_takes_the_batch_normalization_behind_it_and_its_add(
     opset: int, entry: str, nodes: str, w: list[int], b: list[int] | None, leaves: list[str]
 ) -> None:
     rank = entry.count(",") + 1
-    constants = {"w": normal(*w)} | ({} if b is None else {"b": normal(*b)})
+    constants: dict[str, Any] = {"w": normal(*w)} | ({} if b is None else {"b": normal(*b)})
     check_opset(reading(f"({entry}) => ({unknown(rank)} y) {{ {nodes}", opset=opset, **constants), opset, leaves)
 
 
@@ -500,8 +529,8 @@ def test_a_matmul_is_normalized_over_its_last_axis_between_two_transposes(bias: 
     product = "q = MatMul(x, w) p = Add(q, b)" if bias else "p = MatMul(x, w)"
     nodes = f"{product} c = Transpose <perm = [0, 2, 1]> (p) n = {NORMALIZE.format('c')}"
     body = f"(float[2, 5, 3] x) => (float[a, b, c] y) {{ {nodes} y = Transpose <perm = [0, 2, 1]> (n) }}"
-    model = graph_model(body, w=normal(3, 4), **({"b": normal(4)} if bias else {}), **stats())
-    check_fold(model, leaves=["MatMul", "Add", "Transpose", "Transpose"])
+    constants: dict[str, Any] = {"w": normal(3, 4), **stats()} | ({"b": normal(4)} if bias else {})
+    check_fold(graph_model(body, **constants), leaves=["MatMul", "Add", "Transpose", "Transpose"])
 
 
 @pytest.mark.parametrize("nodes", ["y = Add(c, b)", "y = Add(b, c)", "y = Sub(c, b)"])
@@ -542,13 +571,9 @@ def test_a_uniform_scale_goes_into_a_vector(x: list[int]) -> None:
     check_fold(graph_model(body, w=normal(3), half=np.float32(0.5)), leaves=["MatMul"])
 
 
-@pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "Gemm", "MatMul"])
-def test_integer_and_unknown_weights_are_left_alone(op: str) -> None:
-    shape = [4, 4, 1, 1] if op.startswith("Conv") else [4, 4]
-    model = reading(f"({dims(shape)} x) => ({unknown(len(shape))} y) {{ w = Cast <to = 1> (k) c = {op}(x, w)")
-    model.graph.initializer.append(numpy_helper.from_array(np.arange(16, dtype=np.int8).reshape(shape), "k"))
-    check_fold(
-        model,
-        exact_reference=False,
-        kept=[] if op_types(bnfold.fold(model).model)[-1] != "BatchNormalization" else ["dynamic-weight"],
-    )
+@pytest.mark.xfail(strict=True, reason="bnfold.model.tensors.from_array writes a scalar with shape [1]")
+def test_a_product_of_two_vectors_stays_a_scalar() -> None:
+    body = "(float[3] x) => (float y) { c = MatMul(x, w) d = Mul(c, half) e = Mul(d, half) y = Add(e, half) }"
+    model = graph_model(body, w=normal(3), half=np.float32(0.5))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, []))
+    check_fold(model, leaves=["MatMul", "Add"])
