@@ -133,8 +133,15 @@ def _protect(files: Iterable[Path], *targets: str | Path | None) -> None:
         UsageError: a target is one of the files.
     """
     for target in (Path(target) for target in targets if target):
-        if target.exists() and any(target.samefile(file) for file in files):
+        if any(_same(target, file) for file in files):
             raise UsageError(f"'{target}' is the model itself, or holds its weights; give another output")
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # there is no such file, or there can be none: writing will tell
+        return False
 
 
 def _write(console: Console, result: FoldResult, target: Path, check: dict[str, Any] | None) -> CheckReport | None:

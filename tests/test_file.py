@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import stat
 import subprocess
@@ -311,6 +312,53 @@ def test_a_missing_file_and_a_folder_are_model_errors(tmp_path: Path) -> None:
         bnfold.fold(tmp_path / "none.onnx")
     with pytest.raises(bnfold.ModelError, match="is a folder"):
         bnfold.fold(tmp_path)
+
+
+def damaged(raw: bytes, seed: int) -> bytes:
+    """A few bytes changed, lost or put in."""
+    chance, made = random.Random(seed), bytearray(raw)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        place, byte = chance.randrange(len(made)), chance.randrange(256)
+        made[place : place + chance.randrange(2)] = bytes([byte])[: chance.randrange(2)]
+    return bytes(made)
+
+
+@pytest.mark.parametrize("hundred", range(6))
+def test_a_damaged_model_is_a_model_or_an_error_of_bnfold_s_own_kind(hundred: int) -> None:
+    model = conv_bn()
+    value_info(model)
+    functions(model)
+    raw = model.SerializeToString()
+    outcomes: set[type[object]] = set()
+    for seed in range(100 * hundred, 100 * hundred + 100):
+        try:
+            outcomes.add(type(bnfold.fold(damaged(raw, seed)).model))
+        except bnfold.BnfoldError as error:
+            outcomes.add(type(error))
+    assert outcomes >= {ModelProto, bnfold.ModelError}
+
+
+@pytest.mark.parametrize("where", ["value", "node", "graph", "operator"])
+def test_a_name_that_is_no_text_is_told(where: str) -> None:
+    model = conv_bn()
+    mark = "XXXX"
+    if where == "value":
+        model.graph.node[0].output[0] = model.graph.node[1].input[0] = mark
+    elif where == "node":
+        model.graph.node[0].name = mark
+    elif where == "graph":
+        model.graph.name = mark
+    else:
+        model.graph.node[2].op_type = mark
+    with pytest.raises(bnfold.ModelError, match=r"holds a name that is no text, b'\\xff"):
+        bnfold.fold(model.SerializeToString().replace(mark.encode(), b"\xff\xfe\xfd\xfc"))
+
+
+def test_an_attribute_of_the_wrong_type_is_told() -> None:
+    model = conv_bn()
+    model.graph.node[1].attribute.append(helper.make_attribute("epsilon", "small"))
+    with pytest.raises(bnfold.ModelError, match="BatchNormalization 'bn' has an attribute 'epsilon' of the wrong type"):
+        bnfold.fold(model)
 
 
 # --- every backend test model of the installed onnx ------------------------------------------------------------------

@@ -204,3 +204,53 @@ def test_time_grows_with_the_size_of_the_graph_and_not_with_its_square() -> None
         assert len(result.model.graph.node) == 2 * pairs
         seconds.append(time.process_time() - start)
     assert seconds[1] < 20 * seconds[0] + 1.0
+
+
+def test_a_cycle_of_affines_is_left_alone_and_ends() -> None:
+    s, b, m, v = statistics(4, positive=True)
+    nodes = [
+        helper.make_node("BatchNormalization", ["z", *"sbmv"], ["y"]),
+        helper.make_node("Relu", ["y"], ["z"]),
+    ]
+    tensors = {"s": s / 8, "b": b * 0, "m": m * 0, "v": v}
+    assert [kept.code for kept in bnfold.fold(of_nodes(nodes, tensors, [1], [2, 4, 4, 4])).kept] == ["cycle"]
+    nodes.append(helper.make_node("Relu", ["x"], ["w"]))
+    cyclic = of_nodes(nodes, tensors, [1], [1])
+    cyclic.graph.output[0].name = "w"
+    assert [kept.code for kept in bnfold.fold(cyclic).kept] == ["cycle"]
+
+
+def test_an_addend_over_another_axis_takes_the_map_itself() -> None:
+    body = f"{CONV} a = Add(c, k) y = {bn('a')}"
+    check_fold(model(body, k=normal(6)), leaves=["Conv", "Add"])
+
+
+def test_an_addend_that_was_rescaled_is_not_folded_a_second_time() -> None:
+    body = f"{CONV} a = Add(c, k) n = {bn('a')} t = Transpose<perm = [0, 1, 3, 2]>(n) y = Mul(t, q)"
+    check_fold(model(body, k=normal(6), q=normal(4, 1, 1)), leaves=["Conv", "Add", "Transpose"])
+
+
+@pytest.mark.parametrize("op_type", ["DepthToSpace", "Concat", "Cast"])
+def test_a_node_that_lacks_a_required_attribute_blocks(op_type: str) -> None:
+    broken = model(f"{CONV} z = Relu(c) y = {bn('z')}")
+    broken.graph.node[1].op_type = op_type
+    assert [kept.code for kept in bnfold.fold(broken).kept] == ["malformed"]
+
+
+def test_a_name_that_is_defined_twice_is_an_error() -> None:
+    twice = model(f"{CONV} y = {bn('c')}")
+    twice.graph.node[0].output[0] = "y"
+    with pytest.raises(bnfold.ModelError, match="'y' is defined twice"):
+        bnfold.fold(twice)
+
+
+def test_branches_that_part_and_join_again_and_again_do_not_double_the_work() -> None:
+    nodes, wire = [helper.make_node("Conv", ["x", "W"], ["c"])], "c"
+    for k in range(30):
+        nodes.append(helper.make_node("Split", [wire], [f"l{k}", f"r{k}"], axis=1, num_outputs=2))
+        nodes.append(helper.make_node("Concat", [f"r{k}", f"l{k}"], [f"j{k}"], axis=1))
+        wire = f"j{k}"
+    nodes.append(helper.make_node("BatchNormalization", [wire, *"sbmv"], ["y"]))
+    tensors = {"W": normal(4, 3, 3, 3), **dict(zip("sbmv", statistics(4), strict=True))}
+    ladder = of_nodes(nodes, tensors, [2, 3, 6, 6], [2, 4, 4, 4])
+    check_fold(ladder, leaves=["Conv"] + ["Split", "Concat"] * 30)

@@ -170,6 +170,14 @@ def test_a_float16_weight_within_its_range_folds(weight: float, scale: float) ->
     check_fold(scaled("float16", weight, scale), leaves=["Conv"], feeds=small_feeds("float16"))
 
 
+def test_a_weight_overflows_by_its_largest_magnitude_whatever_the_sign() -> None:
+    body = "(float16[1, 1, 4] x) => (float16[i, j, k] y) { c = Conv(x, w) y = Mul(c, f) }"
+    model = graph_model(body, w=np.array([[[-300, 1]]], np.float16), f=np.array([[300]], np.float16))
+    (outcome,) = bnfold.fold(model).plan.outcomes
+    assert outcome.refusal is not None
+    assert outcome.refusal.code == "overflow"
+
+
 def test_a_bias_that_would_overflow_keeps_its_batch_normalization() -> None:
     body = "(float16[1, 1, 4] x) => (float16[i, j, k] y) { c = Conv(x, w, b) y = Mul(c, f) }"
     w, b, f = (np.full(shape, n, np.float16) for shape, n in [((1, 1, 1), 1), ((1,), 300), ((1, 1), 300)])

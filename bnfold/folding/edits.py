@@ -80,8 +80,8 @@ def _hint(op: Operator, index: int, present: Value | None) -> str:
     """What to call a new constant: after the one it replaces, else after the operator's weight."""
     if present is not None:
         return f"{present.name}.folded"
-    weight = op.input(1)
-    stem = weight.name if weight is not None else op.node.label
+    weights = (op.input(k) for k in range(len(op.node.inputs)) if (c := op.constant(k)) is not None and c.is_float)
+    stem = next((value.name for value in weights if value is not None), op.node.label)
     return f"{stem.removesuffix('.weight')}.{'bias' if index == 2 else f'input{index}'}"
 
 

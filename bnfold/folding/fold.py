@@ -146,5 +146,6 @@ def fold(
 def plan_for(container: Container, *, freeze_initializers: bool = False) -> Plan:
     """The plan alone, nothing carried out."""
     graph = Graph(container.proto)
-    constants = Constants(graph, container.base_dir, freeze=freeze_initializers)
-    return make_plan(graph, constants, Shapes(graph, freeze=freeze_initializers))
+    shapes = Shapes(graph, freeze=freeze_initializers)
+    constants = Constants(graph, container.base_dir, freeze=freeze_initializers, shapes=shapes)
+    return make_plan(graph, constants, shapes)

@@ -15,7 +15,7 @@ class AffineInfo:
     Attributes:
         node: its name, or operator and output where it has none.
         op_type: its operator.
-        channels: how many channels its map has; 1 for the same map everywhere, 0 where no map is known.
+        channels: how many channels it has; 1 for a scalar, 0 where no map is known.
         folds: whether `fold` would take it out of the graph.
         into: the operators that would absorb it.
         code: a stable word for why it stays, empty when it folds.

@@ -31,7 +31,7 @@ class Outcome:
 
     Attributes:
         node: the node.
-        channels: how many channels its map has; 1 for a uniform one, 0 where there is no map.
+        channels: how many channels the node states; 1 for a scalar, 0 where there is no map.
         into: the operators that absorb it, empty when it stays.
         refusal: why it stays, None when it goes.
     """

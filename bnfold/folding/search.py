@@ -6,20 +6,24 @@ producer's own input wires, and so on upwards until every request is absorbed. A
 so several branches are all taken or none. Requests are totals, not increments: when a later attempt reaches an
 operator again, its rule is asked anew with the total, and a constant is rounded once, from float64.
 
-Sources are tried from the last to the first, so that a chain of affines goes in one attempt. A wire that nothing can
+Sources are tried from the last to the first, so that a chain of affines goes in one attempt, and so are the requests
+of an attempt, so that an operator is asked once, with all that its outputs are to get. A wire that nothing can
 pass, whatever the map, is remembered, so that the work stays linear for ordinary networks.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from types import MappingProxyType
+from typing import NamedTuple
 
 from bnfold.folding.plan import Change, Outcome, Plan
 from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source, source_of
 from bnfold.model.constants import Constants
 from bnfold.model.graph import Address, Graph, Node, Value
+from bnfold.model.order import ranks
 from bnfold.model.shapes import Shapes
 from bnfold.ops.rule import Operator, Placed, Pulled, Refusal, Taken, pull_rule
 
@@ -38,7 +42,7 @@ def make_plan(graph: Graph, constants: Constants, shapes: Shapes) -> Plan:
     search.sources = {node.address: source for node, source in found if isinstance(source, Source)}
     refusals: dict[Address, Refusal] = {node.address: made for node, made in found if isinstance(made, Refusal)}
     for address in reversed(list(search.sources)):
-        if address not in search.state.removed:
+        if address not in search.state.removed and address not in search.state.changes:
             refusal = search.try_to_pull(search.sources[address])
             if refusal is not None:
                 refusals[address] = refusal
@@ -49,7 +53,7 @@ def make_plan(graph: Graph, constants: Constants, shapes: Shapes) -> Plan:
 
 
 def _outcome(node: Node, source: Source | Refusal, state: _State, refusal: Refusal | None) -> Outcome:
-    channels = source.placed.affine.channels if isinstance(source, Source) else 0
+    channels = source.channels if isinstance(source, Source) else 0
     if isinstance(source, Source) and node.address in state.removed:
         return Outcome(node, channels, _absorbers(source, state))
     return Outcome(node, channels, refusal=refusal)
@@ -58,11 +62,12 @@ def _outcome(node: Node, source: Source | Refusal, state: _State, refusal: Refus
 def _absorbers(source: Source, state: _State) -> tuple[Node, ...]:
     """The operators at which the requests that start at the source end."""
     found: dict[Address, Node] = {}
-    pending = [source.wire]
+    pending, seen = [source.wire], set[Node]()
     while pending:
         node = pending.pop().producer
-        if node is None:
+        if node is None or node in seen:
             continue
+        seen.add(node)
         if node.address in state.removed:
             pending.append(state.removed[node.address].wire)
             continue
@@ -97,12 +102,20 @@ class _Request:
     cause: _Request | None = None
 
 
+class _Pending(NamedTuple):
+    """A queued request: the latest node first, then its outputs in order."""
+
+    negative_rank: int
+    output_index: int
+    request: _Request
+
+
 @dataclass
 class _Detour:
     """A state to come back to, and the other answer to try from there."""
 
     state: _State
-    pending: list[_Request]
+    pending: list[_Pending]
     request: _Request
     op: Operator
     pulled: Pulled
@@ -124,6 +137,7 @@ class _Search:
         self.graph = graph
         self.constants = constants
         self.shapes = shapes
+        self.rank = ranks(graph)
         self.sources: dict[Address, Source] = {}
         self.state = _State()
         self._blocked: dict[Value, Refusal] = {}
@@ -162,11 +176,20 @@ class _Search:
         needing = next((change.op for change in made.changes.values() if _adds(change)), self.operator(source.node))
         return needing.refuse("no-gain", "would need an Add behind it in place of this node")
 
-    def blocked(self, wire: Value) -> Refusal | None:
-        """Why no map at all passes this wire; None when it depends on the map."""
-        if wire in self._blocked:
-            return self._blocked[wire]
-        return _refuse_wire(wire)
+    def producer(self, request: _Request) -> Node:
+        """The node that has to make the wire another.
+
+        Raises:
+            _Blocked: there is none, or no map at all passes the wire.
+        """
+        wire = request.wire
+        refusal = self._blocked.get(wire) or _refuse_wire(wire)
+        if refusal is not None or wire.producer is None:
+            raise _Blocked(refusal or _refuse_front(wire), request, always=True)
+        if wire.producer.address not in self.rank:
+            text = f"{_named(wire.producer)} depends on itself"
+            raise _Blocked(Refusal("cycle", wire.producer.label, text), request, always=True)
+        return wire.producer
 
 
 def _adds(change: Change | None) -> int:
@@ -177,9 +200,7 @@ def _refuse_wire(wire: Value) -> Refusal | None:
     """Whether something besides the one reader would see the map."""
     node = wire.producer
     if node is None:
-        return Refusal(
-            "graph-input", wire.name, f"'{wire.name}' is an input or a constant: nothing in front absorbs it"
-        )
+        return _refuse_front(wire)
     if wire.is_output:
         return Refusal(
             "graph-output", node.label, f"'{wire.name}', the output of {_named(node)}, is a graph output too"
@@ -190,6 +211,10 @@ def _refuse_wire(wire: Value) -> Refusal | None:
     if any(reader.scope is not wire.scope for reader, _ in wire.value_readers):
         return Refusal("captured", node.label, f"'{wire.name}' is made outside of the body that reads it")
     return None
+
+
+def _refuse_front(wire: Value) -> Refusal:
+    return Refusal("graph-input", wire.name, f"'{wire.name}' is an input or a constant: nothing in front absorbs it")
 
 
 def _listed(wire: Value, most: int = 3) -> str:
@@ -211,9 +236,10 @@ class _Attempt:
     def __init__(self, search: _Search, source: Source) -> None:
         self.search = search
         self.state = _State({source.node.address: source})
-        self._pending = [_Request(source.wire, source.placed)]
+        self._pending: list[_Pending] = []
         self._detours: list[_Detour] = []
         self._detours_left = MAX_DETOURS
+        self._first = _Request(source.wire, source.placed)
 
     def run(self) -> None:
         """Work off the requests.
@@ -222,10 +248,10 @@ class _Attempt:
             _Blocked: one of them is refused, and no detour for its shift is left.
         """
         first: _Blocked | None = None
+        self._enter(self._first)
         while self._pending:
-            request = self._pending.pop()
             try:
-                self._follow(request)
+                self._follow(self._next())
             except _Blocked as blocked:
                 first = first or blocked
                 if blocked.refusal.code != "shift" or not self._take_detour():
@@ -241,38 +267,54 @@ class _Attempt:
         self._accept(detour.request, detour.op, detour.pulled, detour.taken)
         return True
 
-    def _follow(self, request: _Request) -> None:
-        refusal = self.search.blocked(request.wire)
-        if refusal is not None:
-            raise _Blocked(refusal, request, always=True)
-        node = request.wire.producer
-        if node is None:
-            raise AssertionError(f"wire '{request.wire.name}' without a producer was not refused")
+    def _enter(self, request: _Request) -> None:
+        """Queue a request behind those that concern later nodes.
+
+        So a node is asked once, when all that its readers want is known: branches that part at a Split and join again
+        would otherwise double the work at each of them.
+        """
+        node = self.search.producer(request)
+        heappush(self._pending, _Pending(-self.search.rank[node.address], request.wire.output_index, request))
+
+    def _next(self) -> list[_Request]:
+        """The requests to the outputs of the latest node."""
+        first = heappop(self._pending).request
+        requests = [first]
+        while self._pending and self._pending[0].request.wire.producer is first.wire.producer:
+            requests.append(heappop(self._pending).request)
+        return requests
+
+    def _follow(self, requests: list[_Request]) -> None:
+        node = self.search.producer(requests[0])
         source = self.search.sources.get(node.address)
         if source is not None:
-            self._compose(request, source)
+            self._compose(requests[0], source)
         else:
-            self._ask(request, node)
+            self._ask(requests, node)
 
     def _compose(self, request: _Request, source: Source) -> None:
         """An affine on the way: the two become one."""
         total = source.placed.then(request.placed)
         if total is None:
-            text = f"{_named(source.node)} is an affine over another axis"
-            raise _Blocked(Refusal("axis", source.node.label, text), request)
+            # Over another axis they do not compose; but an Add lets the scale pass and takes the shift itself.
+            self._ask([request], source.node)
+            return
         self.state.removed[source.node.address] = source
         self._request(source.wire, total, request)
 
-    def _ask(self, request: _Request, node: Node) -> None:
-        op = self.search.operator(node)
+    def _ask(self, requests: list[_Request], node: Node) -> None:
+        op, request = self.search.operator(node), requests[0]
         rule = pull_rule(node)
         if node.refers_to_function_attributes:
             raise _Blocked(
                 op.refuse("function-attribute", "gets an attribute from its function's call"), request, always=True
             )
+        missing = node.missing_attribute
+        if missing is not None:
+            raise _Blocked(op.refuse("malformed", f"lacks its attribute '{missing}'"), request, always=True)
         if rule is None:
             raise _Blocked(_refuse_barrier(op), request, always=True)
-        pulled = {**self._pulled(node), request.wire.output_index: request.placed}
+        pulled = {**self._pulled(node), **{made.wire.output_index: made.placed for made in requests}}
         taken = rule(op, pulled)
         if isinstance(taken, Refusal):
             raise _Blocked(taken, request)
@@ -300,7 +342,7 @@ class _Attempt:
         if not placed.affine.is_finite:
             producer = wire.producer.label if wire.producer else wire.name
             raise _Blocked(Refusal("not-finite", producer, f"the affines in front of '{wire.name}' overflow"), cause)
-        self._pending.append(_Request(wire, placed, cause))
+        self._enter(_Request(wire, placed, cause))
 
 
 def _refuse_barrier(op: Operator) -> Refusal:

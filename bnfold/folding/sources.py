@@ -28,12 +28,14 @@ class Source:
     Attributes:
         node: the node.
         wire: the value that it maps.
-        placed: the map, over an axis of that value.
+        placed: the map, over an axis of that value; one channel if it is uniform.
+        channels: how many channels the node states.
     """
 
     node: Node
     wire: Value
     placed: Placed
+    channels: int
 
     @property
     def output(self) -> Value:
@@ -91,7 +93,7 @@ def _batch_normalization(op: Operator) -> Source | Refusal:
         return op.refuse(
             "not-finite", "has parameters that are not finite, or a variance + epsilon that is not above 0"
         )
-    return Source(op.node, wire, Placed.of(affine, 1))
+    return Source(op.node, wire, Placed.of(affine, 1), channels)
 
 
 def _normalizing(
@@ -127,11 +129,7 @@ def _parameter(op: Operator, index: int, role: str) -> Constant | Refusal:
     if value is None:
         return op.refuse("malformed", f"has no {role}")
     if constant is None and op.constants.graph.is_overridable(value):
-        return op.refuse(
-            "overridable",
-            f"has a {role} '{value.name}' that is a graph input too, so a caller may override it; "
-            "--freeze-initializers makes such inputs constants",
-        )
+        return op.refuse_overridable(value, role)
     if constant is None:
         return op.refuse("dynamic-parameter", f"has a {role} '{value.name}' that is computed when the model runs")
     if not constant.is_float:
@@ -158,7 +156,7 @@ def _elementwise(op: Operator) -> Source | None:
     affine = _affine_of(op.node.op_type, constant.wide.reshape(-1), constant_first=index == 1)
     if affine is None or not affine.is_finite:
         return None
-    return Source(op.node, wire, Placed.of(affine, axis))
+    return Source(op.node, wire, Placed.of(affine, axis), affine.channels)
 
 
 def _affine_of(op_type: str, c: np.ndarray, *, constant_first: bool) -> Affine | None:

@@ -15,6 +15,7 @@ from onnx import AttributeProto, TensorProto, helper
 
 from bnfold.model.broadcasting import aligned_shape
 from bnfold.model.graph import ONNX_DOMAIN, Graph, Node, Value
+from bnfold.model.shapes import Shapes
 from bnfold.model.tensors import FLOATS, Array, round_to, to_array
 
 MAX_ELEMENTS = 2**31
@@ -77,12 +78,16 @@ class Constants:
         graph: the view.
         base_dir: the folder that external data is relative to.
         freeze: treat initializers that are graph inputs as constants, though a caller may override them.
+        shapes: tells the types of values that are no constants, for CastLike.
     """
 
-    def __init__(self, graph: Graph, base_dir: Path | None, *, freeze: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, base_dir: Path | None, *, freeze: bool = False, shapes: Shapes | None = None
+    ) -> None:
         self.graph = graph
         self.base_dir = base_dir
         self.freeze = freeze
+        self.shapes = shapes or Shapes(graph, freeze=freeze)
         self._computed: dict[Value, Constant | None] = {}
 
     def is_stored(self, value: Value) -> bool:
@@ -125,7 +130,7 @@ class Constants:
         node = value.producer
         if node is None or not _is_evaluable(node):
             return []
-        operands = [v for v in node.inputs if v is not None and v.tensor is None and v not in self._computed]
+        operands = [v for v in _looked_at(node) if v.tensor is None and v not in self._computed]
         hopeless = any(v.producer is None or not _is_evaluable(v.producer) for v in operands)
         return [] if hopeless else operands
 
@@ -133,10 +138,12 @@ class Constants:
         node = value.producer
         if node is None or not _is_evaluable(node) or node.refers_to_function_attributes:
             return None
-        operands = [self._known(v) for v in node.inputs if v is not None]
+        operands = [self._known(v) for v in _looked_at(node)]
         known = [operand for operand in operands if operand is not None]
         if len(known) != len(operands):
             return None
+        if node.op_type == "CastLike":
+            return _cast_to(known[0], self.shapes.elem_type(node.inputs[1]))
         try:
             return _EVALUATORS[node.op_type](node, known)
         except (ValueError, IndexError, TypeError):  # shapes that do not fit: the model is broken here, not constant
@@ -145,6 +152,12 @@ class Constants:
 
 def _is_evaluable(node: Node) -> bool:
     return node.domain == ONNX_DOMAIN and node.op_type in _EVALUATORS and node.since_version > 0
+
+
+def _looked_at(node: Node) -> list[Value]:
+    """The inputs whose elements the operator looks at. CastLike looks at the type of its second one alone."""
+    inputs = node.inputs[:1] if node.op_type == "CastLike" else node.inputs
+    return [value for value in inputs if value is not None]
 
 
 def _constant(node: Node, _: Operands) -> Constant | None:
@@ -191,10 +204,6 @@ def _identity(_: Node, operands: Operands) -> Constant:
 def _cast(node: Node, operands: Operands) -> Constant | None:
     to = node.attribute("to")
     return _cast_to(operands[0], int(to) if node.since_version >= 6 else TensorProto.DataType.Value(to))
-
-
-def _cast_like(_: Node, operands: Operands) -> Constant | None:
-    return _cast_to(operands[0], operands[1].elem_type)
 
 
 def _cast_to(operand: Constant, to: int) -> Constant | None:
@@ -264,7 +273,7 @@ _EVALUATORS: dict[str, Evaluator] = {
     "ConstantOfShape": _constant_of_shape,
     "Identity": _identity,
     "Cast": _cast,
-    "CastLike": _cast_like,
+    "CastLike": _cast,  # never called: the second input need not be a constant, see Constants._evaluate
     "Expand": _expand,
     "Shape": _shape,
     "Reshape": _reshape,

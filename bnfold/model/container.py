@@ -76,14 +76,16 @@ def _opened(model: ModelLike, base_dir: Path | None) -> Container:
 
 
 def _read(path: Path) -> bytes:
-    if path.is_dir():
-        raise ModelError(f"'{path}' is a folder; give the .onnx file in it")
     try:
+        if path.is_dir():
+            raise ModelError(f"'{path}' is a folder; give the .onnx file in it")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise ModelError(f"'{path}' does not exist") from error
     except OSError as error:
         raise ModelError(f"'{path}' can not be read: {error.strerror}") from error
+    except ValueError as error:  # a null character
+        raise ModelError(f"'{path}' can not be read: {error}") from error
 
 
 def _parsed(raw: bytes, name: str) -> ModelProto:

@@ -149,6 +149,12 @@ class Node:
         """Whether an attribute's value is only known where the enclosing function is called."""
         return any(attribute.ref_attr_name for attribute in self.proto.attribute)
 
+    @property
+    def missing_attribute(self) -> str | None:
+        """An attribute that the operator requires and the node lacks; None for a node that has them all."""
+        required = _required(self.op_type, self.domain, self.opset)
+        return next((name for name in required if name not in self._attributes), None)
+
     def attribute(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 (an attribute is of any type)
         """The attribute's value: as set, else the specification's default, else `default`.
 
@@ -332,6 +338,8 @@ def _produced(scope: Scope, node: Node, output_index: int, name: str) -> Value |
     if not name:
         return None
     value = scope.define(name)
+    if value.producer is not None or value.tensor is not None or value.is_input:
+        raise ModelError(f"'{name}' is defined twice, the second time by {node.op_type} '{node.label}'")
     value.producer, value.output_index = node, output_index
     return value
 
@@ -345,6 +353,13 @@ def _connect(scope: Scope) -> None:
                 value.readers.append((node, index))
     for entry in scope.proto.output:
         scope.resolve(entry.name if isinstance(entry, ValueInfoProto) else entry).is_output = True
+
+
+@cache
+def _required(op_type: str, domain: str, version: int) -> tuple[str, ...]:
+    """The attributes that the operator requires."""
+    schema = _schema(op_type, domain, version)
+    return tuple(name for name, entry in schema.attributes.items() if entry.required) if schema else ()
 
 
 @cache

@@ -74,14 +74,14 @@ def _to_float32_odd(values: Array) -> npt.NDArray[np.float32]:
     beyond = np.abs(narrow.astype(np.float64)) > np.abs(wide)
     narrow = np.where(beyond, np.nextafter(narrow, np.float32(0)), narrow)
     inexact = np.isfinite(wide) & (narrow.astype(np.float64) != wide)
-    bits = np.ascontiguousarray(narrow).view(np.uint32)
+    bits = np.asarray(narrow, order="C").view(np.uint32)
     odd: npt.NDArray[np.float32] = (bits | inexact.astype(np.uint32)).view(np.float32)
     return odd
 
 
 def from_array(values: Array, elem_type: int, name: str) -> TensorProto:
     """A tensor of float64 `values`, rounded once to `elem_type`, shape ``values.shape``."""
-    return numpy_helper.from_array(np.ascontiguousarray(round_to(values, elem_type)), name)
+    return numpy_helper.from_array(np.asarray(round_to(values, elem_type), order="C"), name)
 
 
 def with_values(tensor: TensorProto, values: Array) -> TensorProto:

@@ -81,12 +81,12 @@ def staged(
     Raises:
         TargetError: the place can not be written to.
     """
-    place = Path(os.path.realpath(target))
-    if place.is_dir():
-        raise TargetError(f"'{target}' is a folder; name a file in it")
-    if place.exists() and not place.is_file():
-        raise TargetError(f"'{target}' is a device or a pipe, which can not be replaced; name a file")
     with _target_errors(target):
+        place = Path(os.path.realpath(target))
+        if place.is_dir():
+            raise TargetError(f"'{target}' is a folder; name a file in it")
+        if place.exists() and not place.is_file():
+            raise TargetError(f"'{target}' is a device or a pipe, which can not be replaced; name a file")
         work = Staged(_reserve(place), place)
     try:
         with _target_errors(target):

@@ -11,7 +11,7 @@ import numpy as np
 from bnfold.affine import Affine
 from bnfold.model.constants import Constant
 from bnfold.model.tensors import type_name
-from bnfold.ops.rule import NOTHING, Operator, Placed, Refusal, Rescale, Taken, along, pull
+from bnfold.ops.rule import NOTHING, Operator, Placed, Refusal, Rescale, Taken, along, pull, scaled
 
 NO_FACTOR = np.zeros(())
 """The factor of a constant that is made anew."""
@@ -34,7 +34,7 @@ def pull_conv(op: Operator, placed: Placed) -> Taken | Refusal:
     bias = _bias(op, 2, affine)
     if isinstance(bias, Refusal):
         return bias
-    return Taken(constants={1: Rescale(along(affine.scale, 0, weight.rank)), **bias})
+    return Taken(constants={**scaled(1, along(affine.scale, 0, weight.rank)), **bias})
 
 
 @pull("ConvTranspose")
@@ -61,7 +61,7 @@ def pull_conv_transpose(op: Operator, placed: Placed) -> Taken | Refusal:
     # a: [O] -> [g, O/g] -> [I, O/g] -> [I, O/g, 1, ..., 1]
     rows = np.repeat(affine.scale.reshape(group, shape[1]), shape[0] // group, axis=0)
     factor = rows.reshape(rows.shape + (1,) * (len(shape) - 2))
-    return Taken(constants={1: Rescale(factor), **bias})
+    return Taken(constants={**scaled(1, factor), **bias})
 
 
 @pull("Gemm")
@@ -70,8 +70,8 @@ def pull_gemm(op: Operator, placed: Placed) -> Taken | Refusal:
 
     Given: ``Y = alpha * A' B' + beta * C``, ``Y: [M, N]``; the affine over columns (axis 1) or rows (axis 0).
     Result: columns scale ``B'`` (rows of B if transB), rows scale ``A'``, whichever is the constant one;
-    ``C' = a * beta * C + b`` with ``beta`` set to 1, in the shape that C and the affine broadcast to. ``beta = 0`` is as
-    good as no C. A C that is no constant gets the map ``(a, b / beta)`` itself, on the axis that lines up.
+    ``C' = a * beta * C + b`` with ``beta`` set to 1, in the shape that C and the affine broadcast to. With ``beta = 0``
+    any C is as good as none. A C that is no constant gets the map ``(a, b / beta)`` itself, on the axis that lines up.
     Exact: always; ``alpha`` stays (ONNX Gemm-1, 6, 7, 9, 11, 13).
     """
     side = _gemm_side(op, placed)
@@ -88,7 +88,7 @@ def pull_gemm(op: Operator, placed: Placed) -> Taken | Refusal:
     addend = _gemm_addend(op, Placed(affine, side))
     if isinstance(addend, Refusal):
         return addend
-    constants = {side: Rescale(along(affine.scale, axis, 2)), **addend.constants}
+    constants = {**scaled(side, along(affine.scale, axis, 2)), **addend.constants}
     return Taken(addend.moves, constants, addend.attributes)
 
 
@@ -153,7 +153,7 @@ def pull_matmul(op: Operator, placed: Placed) -> Taken | Refusal:
         return weight
     rank = op.output_rank()
     if placed.is_uniform:
-        return Taken(constants={side: Rescale(placed.affine.scale.reshape(()))}, behind=_shift(placed))
+        return Taken(constants=scaled(side, placed.affine.scale.reshape(())), behind=_shift(placed))
     if rank is None:
         return op.refuse("unknown-shape", "has an output whose rank is not known, so the channel axis is not either")
     # columns of the right matrix are y's last axis, rows of the left one the last but one
@@ -164,7 +164,7 @@ def pull_matmul(op: Operator, placed: Placed) -> Taken | Refusal:
     if weight.shape[axis] != placed.affine.channels:
         return _other_channels(op, placed, weight.shape[axis])
     factor = along(placed.affine.scale, axis, weight.rank)
-    return Taken(constants={side: Rescale(factor)}, behind=_shift(placed))
+    return Taken(constants=scaled(side, factor), behind=_shift(placed))
 
 
 def _shift(placed: Placed) -> Placed | None:
@@ -200,11 +200,7 @@ def _float_constant(op: Operator, index: int, role: str) -> Constant | Refusal:
         return op.refuse("malformed", f"has no {role}")
     constant = op.constant(index)
     if constant is None and op.constants.graph.is_overridable(value):
-        return op.refuse(
-            "overridable",
-            f"has a {role} '{value.name}' that is a graph input too, so a caller may override it; "
-            "--freeze-initializers makes such inputs constants",
-        )
+        return op.refuse_overridable(value, role)
     if constant is None:
         return op.refuse(f"dynamic-{'bias' if role == 'bias' else 'weight'}", f"has a {role} that is no constant")
     return constant if constant.is_float else _not_float(op, constant, role)

@@ -175,6 +175,14 @@ class Operator:
         """A refusal in this node's name; `text` goes on after ``OpType 'name'``."""
         return Refusal(code, self.node.label, f"{self.node.op_type} '{self.node.label}' {text}")
 
+    def refuse_overridable(self, value: Value, role: str) -> Refusal:
+        """A refusal for an initializer that a caller may override."""
+        return self.refuse(
+            "overridable",
+            f"has a {role} '{value.name}' that is a graph input too, so a caller may override it; "
+            "--freeze-initializers makes such inputs constants",
+        )
+
 
 Pulled: TypeAlias = Mapping[int, Placed]
 """Output index to the map that the output is to get; outputs without one stay as they are."""
@@ -228,6 +236,11 @@ def pull_rule(node: Node) -> PullEachRule | None:
 def pull_rules() -> dict[tuple[str, str], tuple[int, ...]]:
     """(domain, operator) to the versions from which on a rule of its own holds; for documentation and tests."""
     return {key: tuple(since for since, _ in rules) for key, rules in sorted(_PULL.items())}
+
+
+def scaled(index: int, factor: Factor) -> dict[int, Rescale]:
+    """A constant input times `factor`; nothing to do where that is one everywhere, so that it stays what it is."""
+    return {} if np.all(factor == 1.0) else {index: Rescale(factor)}
 
 
 def along(vector: npt.ArrayLike, axis: int, rank: int) -> Factor:

@@ -43,7 +43,7 @@ def _value(array: NDArray[Any]) -> Any:  # noqa: ANN401 - onnxruntime ships no t
     from onnxruntime import OrtValue
 
     if array.dtype.name == NAME:
-        return OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), _ONNX_BFLOAT16)
+        return OrtValue.ortvalue_from_numpy_with_onnx_type(np.asarray(array, order="C"), _ONNX_BFLOAT16)
     return OrtValue.ortvalue_from_numpy(array)
 
 
