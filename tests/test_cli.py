@@ -19,6 +19,7 @@ from support import MODELS, graph_model, normal, op_types, statistics
 
 import bnfold
 from bnfold import cli
+from bnfold.report import write_json
 
 
 class Outcome(NamedTuple):
@@ -260,10 +261,9 @@ def test_json_without_a_check_has_none(run: Run, path: Path) -> None:
     assert json.loads(run("fold", path, "--no-check", "--json", "-").out)["check"] is None
 
 
-def test_json_holds_no_number_that_json_does_not_know(run: Run, tmp_path: Path) -> None:
-    model = conv_bn(more="z = Log(y)", outputs="float[N,4,3,3] z")
-    outcome = run("fold", saved(model, tmp_path / "m.onnx"), "--json", "-")
-    json.loads(outcome.out, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+def test_json_holds_no_number_that_json_does_not_know(tmp_path: Path) -> None:
+    write_json({"a": [float("nan"), 1.5], "b": {"c": float("-inf")}}, str(tmp_path / "r.json"))
+    assert json.loads((tmp_path / "r.json").read_text("utf-8")) == {"a": [None, 1.5], "b": {"c": None}}
 
 
 def test_inspect_lists_every_affine_with_what_becomes_of_it(run: Run, tmp_path: Path) -> None:

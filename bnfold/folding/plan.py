@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from bnfold.folding.sources import Source, is_normalization
 from bnfold.model.graph import Address, Graph, Node
-from bnfold.ops.rule import Operator, Pulled, Refusal, Taken
+from bnfold.ops.registry import Maps
+from bnfold.ops.rule import Operator, Refusal, Taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,7 @@ class Change:
     """
 
     op: Operator
-    pulled: Pulled
+    pulled: Maps
     taken: Taken
 
 

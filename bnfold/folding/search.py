@@ -25,7 +25,8 @@ from bnfold.model.constants import Constants
 from bnfold.model.graph import Address, Graph, Node, Value
 from bnfold.model.order import ranks
 from bnfold.model.shapes import Shapes
-from bnfold.ops.rule import Operator, Placed, Pulled, Refusal, Taken, pull_rule
+from bnfold.ops.registry import Maps, pull
+from bnfold.ops.rule import Operator, Placed, Refusal, Taken
 
 MAX_DETOURS = 64
 """How often one attempt may try the other branch for a shift: bounds the work on graphs made to be slow."""
@@ -118,7 +119,7 @@ class _Detour:
     pending: list[_Pending]
     request: _Request
     op: Operator
-    pulled: Pulled
+    pulled: Maps
     taken: Taken
 
 
@@ -304,7 +305,7 @@ class _Attempt:
 
     def _ask(self, requests: list[_Request], node: Node) -> None:
         op, request = self.search.operator(node), requests[0]
-        rule = pull_rule(node)
+        rule = pull.rule(node)
         if node.refers_to_function_attributes:
             raise _Blocked(
                 op.refuse("function-attribute", "gets an attribute from its function's call"), request, always=True
@@ -320,12 +321,12 @@ class _Attempt:
             raise _Blocked(taken, request)
         self._accept(request, op, pulled, taken)
 
-    def _pulled(self, node: Node) -> Pulled:
+    def _pulled(self, node: Node) -> Maps:
         """The maps that the node's outputs are to get by now."""
         change = self.state.changes.get(node.address) or self.search.state.changes.get(node.address)
         return {} if change is None else change.pulled
 
-    def _accept(self, request: _Request, op: Operator, pulled: Pulled, taken: Taken) -> None:
+    def _accept(self, request: _Request, op: Operator, pulled: Maps, taken: Taken) -> None:
         if taken.otherwise is not None:
             other = _Detour(self.state.copy(), list(self._pending), request, op, pulled, taken.otherwise)
             self._detours.append(other)

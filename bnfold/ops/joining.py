@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bnfold.affine import Affine
-from bnfold.ops.rule import Operator, Placed, Pulled, Refusal, Rescale, Taken, along, pull, pull_each
+from bnfold.ops.registry import Maps, pull
+from bnfold.ops.rule import Operator, Placed, Refusal, Rescale, Taken, along
 
 
 @pull("Add", "Sub", "Sum")
@@ -130,8 +131,8 @@ def _sizes(op: Operator, indices: range, axis: int) -> list[int] | None:
     return sizes if len(sizes) == len(indices) else None
 
 
-@pull_each("Split")
-def pull_split(op: Operator, pulled: Pulled) -> Taken | Refusal:
+@pull.each("Split")
+def pull_split(op: Operator, pulled: Maps) -> Taken | Refusal:
     """A value in pieces.
 
     Given: ``y_0, y_1, ... = Split(x)``, some of them with a map. Result: along the channels, the maps one after the

@@ -9,7 +9,8 @@ import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.model.shapes import Shape
-from bnfold.ops.rule import NOTHING, Operator, Placed, Refusal, Rescale, Taken, pull
+from bnfold.ops.registry import pull
+from bnfold.ops.rule import NOTHING, Operator, Placed, Refusal, Rescale, Taken
 
 
 @pull("Transpose")

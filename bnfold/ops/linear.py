@@ -11,7 +11,8 @@ import numpy as np
 from bnfold.affine import Affine
 from bnfold.model.constants import Constant
 from bnfold.model.tensors import type_name
-from bnfold.ops.rule import NOTHING, Operator, Placed, Refusal, Rescale, Taken, along, pull, scaled
+from bnfold.ops.registry import pull
+from bnfold.ops.rule import NOTHING, Operator, Placed, Refusal, Rescale, Taken, along, scaled
 
 NO_FACTOR = np.zeros(())
 """The factor of a constant that is made anew."""

@@ -6,7 +6,8 @@ import numpy as np
 from onnx import TensorProto
 
 from bnfold.model.tensors import FLOATS, largest, type_name
-from bnfold.ops.rule import Operator, Placed, Refusal, Rescale, Taken, pull
+from bnfold.ops.registry import pull
+from bnfold.ops.rule import Operator, Placed, Refusal, Rescale, Taken
 
 
 @pull("Identity")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import prod
 
 from bnfold.affine import Affine
-from bnfold.ops.rule import Operator, Placed, Refusal, Taken, pull
+from bnfold.ops.registry import pull
+from bnfold.ops.rule import Operator, Placed, Refusal, Taken
 
 
 @pull("MaxPool", "GlobalMaxPool")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bnfold.ops.rule import Operator, Placed, Refusal, Taken, pull
+from bnfold.ops.registry import pull
+from bnfold.ops.rule import Operator, Placed, Refusal, Taken
 
 
 @pull("Resize", "Upsample")

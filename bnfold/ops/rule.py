@@ -9,7 +9,7 @@ Rules decide and change nothing. A rule holds from one version of an operator on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from bnfold.affine import Affine
 from bnfold.model.constants import Constant, Constants
-from bnfold.model.graph import ONNX_DOMAIN, Node, Value
+from bnfold.model.graph import Node, Value
 from bnfold.model.shapes import Dim, Shape, Shapes
 
 Factor: TypeAlias = npt.NDArray[np.float64]
@@ -182,60 +182,6 @@ class Operator:
             f"has a {role} '{value.name}' that is a graph input too, so a caller may override it; "
             "--freeze-initializers makes such inputs constants",
         )
-
-
-Pulled: TypeAlias = Mapping[int, Placed]
-"""Output index to the map that the output is to get; outputs without one stay as they are."""
-
-PullRule: TypeAlias = Callable[[Operator, Placed], Taken | Refusal]
-PullEachRule: TypeAlias = Callable[[Operator, Pulled], Taken | Refusal]
-
-_PULL: dict[tuple[str, str], list[tuple[int, PullEachRule]]] = {}
-
-
-def pull_each(*op_types: str, since: int = 1, domain: str = ONNX_DOMAIN) -> Callable[[PullEachRule], PullEachRule]:
-    """Register a pull rule that sees the maps of all outputs.
-
-    Raises:
-        ValueError: there is a rule for that operator and version already.
-    """
-
-    def register(rule: PullEachRule) -> PullEachRule:
-        for op_type in op_types:
-            rules = _PULL.setdefault((domain, op_type), [])
-            if any(version == since for version, _ in rules):
-                raise ValueError(f"two pull rules for {domain or 'ai.onnx'}::{op_type} since {since}")
-            rules.append((since, rule))
-            rules.sort(key=lambda entry: entry[0])
-        return rule
-
-    return register
-
-
-def pull(*op_types: str, since: int = 1, domain: str = ONNX_DOMAIN) -> Callable[[PullRule], PullRule]:
-    """Register a pull rule for operators whose first output is the only one that can take a map."""
-
-    def register(rule: PullRule) -> PullRule:
-        def first_output_only(op: Operator, pulled: Pulled) -> Taken | Refusal:
-            if set(pulled) != {0}:
-                return op.refuse("other-output", "has a rule for its first output only")
-            return rule(op, pulled[0])
-
-        pull_each(*op_types, since=since, domain=domain)(first_output_only)
-        return rule
-
-    return register
-
-
-def pull_rule(node: Node) -> PullEachRule | None:
-    """The pull rule that holds for the node's version of its operator; None makes it a barrier."""
-    rules = _PULL.get((node.domain, node.op_type), [])
-    return next((rule for since, rule in reversed(rules) if since <= node.since_version), None)
-
-
-def pull_rules() -> dict[tuple[str, str], tuple[int, ...]]:
-    """(domain, operator) to the versions from which on a rule of its own holds; for documentation and tests."""
-    return {key: tuple(since for since, _ in rules) for key, rules in sorted(_PULL.items())}
 
 
 def scaled(index: int, factor: Factor) -> dict[int, Rescale]:

@@ -1,0 +1,76 @@
+"""Which rule holds for which operator, in which direction, from which version on.
+
+Register with `@pull("Relu")` and `@push("Relu")`. A rule holds from one version of an operator on, until a later one is
+registered; no rule makes the operator a barrier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from bnfold.model.graph import ONNX_DOMAIN, Node
+from bnfold.ops.rule import Operator, Placed, Refusal, Taken
+
+Maps: TypeAlias = Mapping[int, Placed]
+"""Index of an output (pull) or of an input (push) to the map there; those without one stay as they are."""
+
+Rule: TypeAlias = Callable[[Operator, Placed], Taken | Refusal]
+EachRule: TypeAlias = Callable[[Operator, Maps], Taken | Refusal]
+
+
+class Registry:
+    """The rules of one direction.
+
+    Args:
+        side: what the maps of this direction lie on, for messages: "output" or "input".
+    """
+
+    def __init__(self, side: str) -> None:
+        self._side = side
+        self._rules: dict[tuple[str, str], list[tuple[int, EachRule]]] = {}
+
+    def each(self, *op_types: str, since: int = 1, domain: str = ONNX_DOMAIN) -> Callable[[EachRule], EachRule]:
+        """Register a rule that sees all maps at once.
+
+        Raises:
+            ValueError: there is a rule for that operator and version already.
+        """
+
+        def register(rule: EachRule) -> EachRule:
+            for op_type in op_types:
+                rules = self._rules.setdefault((domain, op_type), [])
+                if any(version == since for version, _ in rules):
+                    raise ValueError(f"two rules for {domain or 'ai.onnx'}::{op_type} since {since}")
+                rules.append((since, rule))
+                rules.sort(key=lambda entry: entry[0])
+            return rule
+
+        return register
+
+    def __call__(self, *op_types: str, since: int = 1, domain: str = ONNX_DOMAIN) -> Callable[[Rule], Rule]:
+        """Register a rule for operators of which the first output (input) alone can have a map."""
+
+        def register(rule: Rule) -> Rule:
+            def first_only(op: Operator, maps: Maps) -> Taken | Refusal:
+                if set(maps) != {0}:
+                    return op.refuse(f"other-{self._side}", f"has a rule for its first {self._side} only")
+                return rule(op, maps[0])
+
+            self.each(*op_types, since=since, domain=domain)(first_only)
+            return rule
+
+        return register
+
+    def rule(self, node: Node) -> EachRule | None:
+        """The rule that holds for the node's version of its operator."""
+        rules = self._rules.get((node.domain, node.op_type), [])
+        return next((rule for since, rule in reversed(rules) if since <= node.since_version), None)
+
+    def table(self) -> dict[tuple[str, str], tuple[int, ...]]:
+        """(domain, operator) to the versions from which on a rule of its own holds; for documentation and tests."""
+        return {key: tuple(since for since, _ in rules) for key, rules in sorted(self._rules.items())}
+
+
+pull = Registry("output")
+push = Registry("input")
