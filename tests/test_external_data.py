@@ -342,3 +342,30 @@ def test_data_that_shrink_between_reading_and_saving_leave_no_result(tmp_path: P
     with pytest.raises(bnfold.ExternalDataError, match=r"^tensor '\w' .*the file is cut off"):
         result.save(tmp_path / "out" / "out.onnx")
     assert names(tmp_path / "out") == []
+
+
+def test_saving_over_the_weights_of_the_model_is_refused(tmp_path: Path) -> None:
+    path = stored(tmp_path)
+    weights = tmp_path / "model.onnx.data"
+    before = weights.read_bytes()
+    with pytest.raises(bnfold.TargetError, match="holds the weights"):
+        bnfold.fold(path).save(weights)
+    assert weights.read_bytes() == before
+
+
+def test_a_constant_node_whose_tensor_is_external_is_read_from_the_models_folder(tmp_path: Path) -> None:
+    weight = normal(16, 3, 3, 3)
+    (tmp_path / "weights.bin").write_bytes(weight.tobytes())
+    tensor = TensorProto(name="t", dims=weight.shape, data_type=TensorProto.FLOAT)
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+    model = two_branches()
+    kept = [entry for entry in model.graph.initializer if entry.name != "W"]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["W"], value=tensor))
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    result = bnfold.fold(tmp_path / "model.onnx")
+    assert not result.kept
+    result.save(tmp_path / "folded.onnx")
+    assert bnfold.check(tmp_path / "model.onnx", tmp_path / "folded.onnx")

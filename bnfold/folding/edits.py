@@ -6,7 +6,6 @@ import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
 from bnfold.folding.plan import Change, Plan
-from bnfold.folding.rounding import elem_type, rescaled
 from bnfold.folding.sources import Source
 from bnfold.model.graph import Address, Node, Value
 from bnfold.model.names import Names
@@ -52,8 +51,7 @@ def _change(change: Change, patch: Patch, names: Names) -> None:
 
 
 def _write_constant(op: Operator, index: int, rescale: Rescale, patch: Patch, names: Names) -> None:
-    values = rescaled(op, index, rescale)
-    _put_constant(op, index, values, elem_type(op, index), patch, names)
+    _put_constant(op, index, op.rescaled(index, rescale), op.float_type(index), patch, names)
 
 
 def _put_constant(op: Operator, index: int, values: Array, kind: int, patch: Patch, names: Names) -> None:
@@ -124,7 +122,7 @@ def _removed_reader(value: Value, plan: Plan, patch: Patch) -> Source | None:
 
 def _add_behind(op: Operator, behind: Placed, present: Source | None, patch: Patch, names: Names) -> None:
     """The shift that a MatMul can not take: into the Add behind it, or into a new one."""
-    values, kind = _laid(op, behind), elem_type(op, 1)
+    values, kind = _laid(op, behind), op.float_type(1)
     if present is not None:
         adding = Operator(present.node, op.constants, op.shapes)
         index = next(k for k, value in enumerate(present.node.inputs) if value is not present.wire)

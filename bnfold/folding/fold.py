@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from onnx import ModelProto
 
 import bnfold.ops  # noqa: F401 (fills the registry of rules)
+from bnfold.errors import TargetError
 from bnfold.folding.edits import make_patch
 from bnfold.folding.plan import Outcome, Plan
 from bnfold.folding.search import make_plan
@@ -107,6 +109,8 @@ class FoldResult:
     @contextmanager
     def staged(self, path: str | os.PathLike[str]) -> Iterator[Staged]:
         """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
+        if any(Path(path).exists() and file.samefile(path) for file in self.container.data_files):
+            raise TargetError(f"'{path}' holds the weights of {self.container.name}; give another output")
         content = self.model if self else self._unchanged()
         with staged(content, path, self.container.base_dir, self.patch.fresh_names) as work:
             yield work

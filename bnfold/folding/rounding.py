@@ -10,25 +10,6 @@ from bnfold.model.tensors import Array, keeps_range, round_to, smallest_normal, 
 from bnfold.ops.rule import NOTHING, Operator, Refusal, Rescale, Taken
 
 
-def rescaled(op: Operator, index: int, rescale: Rescale) -> Array:
-    """The new constant of an input, float64: ``factor * constant + offset`` in the shape they broadcast to."""
-    values = np.zeros(()) if rescale.of == NOTHING else _base(op, index, rescale).wide
-    result = values * rescale.factor
-    return result if rescale.offset is None else result + rescale.offset
-
-
-def elem_type(op: Operator, index: int) -> int:
-    """The element type of a constant input: its own, else that of the operator's floats; 0 when unknown."""
-    present = op.constant(index)
-    if present is not None and present.is_float:
-        return present.elem_type
-    for other in range(len(op.node.inputs)):
-        constant = op.constant(other)
-        if constant is not None and constant.is_float:
-            return constant.elem_type
-    return op.shapes.elem_type(op.input(0))
-
-
 def refuse_rounding(op: Operator, taken: Taken) -> Refusal | None:
     """A refusal where a new number overflows its type, or is lost below its smallest normal number."""
     for index, rescale in taken.constants.items():
@@ -39,7 +20,7 @@ def refuse_rounding(op: Operator, taken: Taken) -> Refusal | None:
 
 
 def _refuse_constant(op: Operator, index: int, rescale: Rescale) -> Refusal | None:
-    kind = elem_type(op, index)
+    kind = op.float_type(index)
     if kind == TensorProto.UNDEFINED:
         return op.refuse("unknown-type", "has a type that is not known, so neither is that of its new constant")
     before, after = _magnitudes(op, index, rescale)
@@ -58,8 +39,8 @@ def _refuse_constant(op: Operator, index: int, rescale: Rescale) -> Refusal | No
 def _magnitudes(op: Operator, index: int, rescale: Rescale) -> tuple[Array | None, Array]:
     """(largest magnitudes before, after), one per element of the factor; every element where there is an offset."""
     if rescale.offset is not None or rescale.of == NOTHING:
-        return None, np.abs(rescaled(op, index, rescale))
-    before = _largest_per(rescale.factor, _base(op, index, rescale))
+        return None, np.abs(op.rescaled(index, rescale))
+    before = _largest_per(rescale.factor, op.base(index, rescale))
     return before, before * np.abs(rescale.factor)
 
 
@@ -74,10 +55,3 @@ def _largest_per(factor: Array, constant: Constant) -> Array:
     axes = tuple(k for k, size in enumerate(shape) if size == 1)
     largest: Array = np.maximum(values.max(axis=axes, keepdims=True), -values.min(axis=axes, keepdims=True))
     return largest.astype(np.float64)
-
-
-def _base(op: Operator, index: int, rescale: Rescale) -> Constant:
-    constant = op.constant(index if rescale.of is None else rescale.of)
-    if constant is None:
-        raise AssertionError(f"the rule of {op.node.label} rescales input {index}, which is no constant")
-    return constant

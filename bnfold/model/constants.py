@@ -142,6 +142,8 @@ class Constants:
         known = [operand for operand in operands if operand is not None]
         if len(known) != len(operands):
             return None
+        if node.op_type == "Constant":
+            return _constant(node, self.base_dir)
         if node.op_type == "CastLike":
             return _cast_to(known[0], self.shapes.elem_type(node.inputs[1]))
         try:
@@ -151,7 +153,7 @@ class Constants:
 
 
 def _is_evaluable(node: Node) -> bool:
-    return node.domain == ONNX_DOMAIN and node.op_type in _EVALUATORS and node.since_version > 0
+    return node.domain == ONNX_DOMAIN and node.op_type in _SPECIAL | _EVALUATORS.keys() and node.since_version > 0
 
 
 def _looked_at(node: Node) -> list[Value]:
@@ -160,10 +162,10 @@ def _looked_at(node: Node) -> list[Value]:
     return [value for value in inputs if value is not None]
 
 
-def _constant(node: Node, _: Operands) -> Constant | None:
+def _constant(node: Node, base_dir: Path | None) -> Constant | None:
     (attribute,) = node.proto.attribute
     if attribute.type == AttributeProto.TENSOR:
-        return Constant.stored(attribute.t, None)
+        return Constant.stored(attribute.t, base_dir)
     value = helper.get_attribute_value(attribute)
     if attribute.name in {"value_float", "value_floats"}:
         return Constant.of(np.array(value, np.float32), TensorProto.FLOAT)
@@ -268,12 +270,13 @@ def _arithmetic(compute: Callable[..., Array]) -> Evaluator:
     return evaluate
 
 
+_SPECIAL = frozenset({"Constant", "CastLike"})
+"""Evaluated by `Constants` itself: they need the model's folder, or the type of a value that is no constant."""
+
 _EVALUATORS: dict[str, Evaluator] = {
-    "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
     "Identity": _identity,
     "Cast": _cast,
-    "CastLike": _cast,  # never called: the second input need not be a constant, see Constants._evaluate
     "Expand": _expand,
     "Shape": _shape,
     "Reshape": _reshape,

@@ -40,9 +40,13 @@ class Container:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the model was read from: its own, and those of its weights."""
+        return self.data_files if self.path is None else (self.path, *self.data_files)
+
+    @property
+    def data_files(self) -> tuple[Path, ...]:
+        """The files that hold the model's external weights."""
         folder = self.base_dir or Path()
-        own = () if self.path is None else (self.path,)
-        return (*own, *{locate(tensor, folder).path for tensor in external_tensors(self.proto)})
+        return tuple(dict.fromkeys(locate(tensor, folder).path for tensor in external_tensors(self.proto)))
 
 
 def open_model(model: ModelLike, *, base_dir: str | os.PathLike[str] | None = None) -> Container:

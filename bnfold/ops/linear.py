@@ -107,7 +107,7 @@ def _gemm_addend(op: Operator, placed: Placed) -> Taken | Refusal:
     scale, shift = (
         vector if placed.axis == 1 else vector[:, None] for vector in (placed.affine.scale, placed.affine.shift)
     )
-    if op.input(2) is None or beta == 0.0:
+    if not op.has(2) or beta == 0.0:
         if placed.affine.is_scaling:
             return Taken()
         return _with_beta_one(op, {2: Rescale(NO_FACTOR, shift, of=NOTHING)}, shift.ndim)
@@ -186,7 +186,7 @@ def _over_axis_one(op: Operator, placed: Placed, channels: int) -> Affine | Refu
 
 def _bias(op: Operator, index: int, affine: Affine) -> dict[int, Rescale] | Refusal:
     """``B' = a * B + b``; none is made where none is needed."""
-    if op.input(index) is None:
+    if not op.has(index):
         return {} if affine.is_scaling else {index: Rescale(NO_FACTOR, affine.shift, of=NOTHING)}
     bias = _float_constant(op, index, "bias")
     if isinstance(bias, Refusal):
@@ -196,11 +196,10 @@ def _bias(op: Operator, index: int, affine: Affine) -> dict[int, Rescale] | Refu
 
 def _float_constant(op: Operator, index: int, role: str) -> Constant | Refusal:
     """A constant input in a type that bnfold computes with."""
-    value = op.input(index)
-    if value is None:
+    value, constant = op.input(index), op.constant(index)
+    if not op.has(index):
         return op.refuse("malformed", f"has no {role}")
-    constant = op.constant(index)
-    if constant is None and op.constants.graph.is_overridable(value):
+    if constant is None and value is not None and op.constants.graph.is_overridable(value):
         return op.refuse_overridable(value, role)
     if constant is None:
         return op.refuse(f"dynamic-{'bias' if role == 'bias' else 'weight'}", f"has a {role} that is no constant")

@@ -1,8 +1,10 @@
 """The protocol that every rule speaks, and the registry of rules.
 
 A *pull* rule is asked: your output is to become ``scale * output + shift``; which maps on your inputs, and which other
-constants, make it so? It answers `Taken`, which says both, or a `Refusal`. An operator that answers without maps on
-its inputs *absorbs* the affine; one that answers with maps *carries* it. No rule means that the operator is a barrier.
+constants, make it so? A *push* rule is asked: your input comes without its ``scale * input + shift``; which maps are
+owed on your outputs then, and with which other constants, to be what they were? Either answers `Taken`, which says
+both, or a `Refusal`. An operator that answers without maps *absorbs* the affine; one that answers with maps *carries*
+it. No rule means that the operator is a barrier.
 
 Rules decide and change nothing. A rule holds from one version of an operator on, until a later one is registered.
 """
@@ -20,6 +22,7 @@ from bnfold.affine import Affine
 from bnfold.model.constants import Constant, Constants
 from bnfold.model.graph import Node, Value
 from bnfold.model.shapes import Dim, Shape, Shapes
+from bnfold.model.tensors import Array
 
 Factor: TypeAlias = npt.NDArray[np.float64]
 
@@ -101,7 +104,8 @@ class Taken:
     """What makes an operator's output the wanted one.
 
     Attributes:
-        moves: input index to the map that has to appear on that wire.
+        moves: for a pull rule, input index to the map that has to appear on that wire; for a push rule, output index
+            to the map that is owed on that wire.
         constants: input index to the new numbers of that constant; None omits the input.
         attributes: attributes to set; None removes one.
         behind: a shift that remains to be added behind the operator, on the axis that it names.
@@ -116,6 +120,31 @@ class Taken:
     remarks: tuple[str, ...] = ()
     otherwise: Taken | None = None
 
+    def edits_then(self, following: Taken) -> Taken:
+        """The edits of this answer, then those of one that was given to the operator as this one leaves it."""
+        constants = dict(self.constants)
+        constants.update({index: _composed(self, index, rescale) for index, rescale in following.constants.items()})
+        return Taken(
+            constants=constants,
+            attributes={**self.attributes, **following.attributes},
+            behind=following.behind,
+            remarks=self.remarks + following.remarks,
+        )
+
+
+def _composed(first: Taken, index: int, second: Rescale | None) -> Rescale | None:
+    """``f2 * (f1 * c + o1) + o2`` as one `Rescale` of the constant c that the operator has in the file."""
+    if second is None or second.of == NOTHING:
+        return second
+    base = index if second.of is None else second.of
+    before = first.constants.get(base)
+    if before is None:
+        return Rescale(second.factor, second.offset, of=base)
+    offset = None if before.offset is None else second.factor * before.offset
+    if second.offset is not None:
+        offset = second.offset if offset is None else offset + second.offset
+    return Rescale(second.factor * before.factor, offset, of=base if before.of is None else before.of)
+
 
 @dataclass(frozen=True, eq=False)
 class Operator:
@@ -125,22 +154,72 @@ class Operator:
         node: the node.
         constants: evaluates constant inputs.
         shapes: knows shapes and types.
+        edits: what an earlier rule has already answered for it; the rule sees the operator as that leaves it.
     """
 
     node: Node
     constants: Constants
     shapes: Shapes
+    edits: Taken = field(default_factory=Taken)
+
+    def after(self, taken: Taken) -> Operator:
+        """The operator as an answer leaves it."""
+        return Operator(self.node, self.constants, self.shapes, self.edits.edits_then(taken))
 
     def input(self, index: int) -> Value | None:
         """The value at an input; None when it is omitted."""
         return self.node.inputs[index] if index < len(self.node.inputs) else None
 
+    def has(self, index: int) -> bool:
+        """Whether the operator has that input, in the file or by an earlier answer."""
+        if index in self.edits.constants:
+            return self.edits.constants[index] is not None
+        return self.input(index) is not None
+
     def constant(self, index: int) -> Constant | None:
         """The constant at an input; None when the input is omitted or is no constant."""
-        return self.constants.get(self.input(index))
+        if index not in self.edits.constants:
+            return self.constants.get(self.input(index))
+        rescale = self.edits.constants[index]
+        return None if rescale is None else self._rescaled(index, rescale)
+
+    def rescaled(self, index: int, rescale: Rescale) -> Array:
+        """The new numbers of an input, float64: ``factor * constant + offset`` in the shape they broadcast to.
+
+        The constant is the one in the file: earlier answers are part of `rescale`, see `Taken.edits_then`.
+        """
+        values = np.zeros(()) if rescale.of == NOTHING else self.base(index, rescale).wide
+        result = values * rescale.factor
+        return result if rescale.offset is None else result + rescale.offset
+
+    def base(self, index: int, rescale: Rescale) -> Constant:
+        """The constant of the file that a `Rescale` of that input speaks of."""
+        constant = self.constants.get(self.input(index if rescale.of is None else rescale.of))
+        if constant is None:
+            raise AssertionError(f"the rule of {self.node.label} rescales input {index}, which is no constant")
+        return constant
+
+    def _rescaled(self, index: int, rescale: Rescale) -> Constant:
+        """A constant as an earlier answer leaves it, in float64 and not rounded; computed when asked for."""
+        bare = rescale.of == NOTHING
+        base = None if bare else self.base(index, rescale)
+        parts = [() if base is None else base.shape, rescale.factor.shape]
+        shape = np.broadcast_shapes(*parts, () if rescale.offset is None else rescale.offset.shape)
+        kind = self.float_type(index) if base is None else base.elem_type
+        return Constant(shape, kind, lambda: self.rescaled(index, rescale))
+
+    def float_type(self, index: int) -> int:
+        """The element type for a constant input: its own, else that of the operator's floats; 0 when unknown."""
+        for other in (index, *range(len(self.node.inputs))):
+            constant = self.constants.get(self.input(other))
+            if constant is not None and constant.is_float:
+                return constant.elem_type
+        return self.shapes.elem_type(self.input(0))
 
     def attribute(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 (an attribute is of any type)
         """An attribute, by default as the specification says."""
+        if self.edits.attributes.get(name) is not None:
+            return self.edits.attributes[name]
         return self.node.attribute(name, default)
 
     def shape(self, index: int) -> Shape | None:
