@@ -151,8 +151,13 @@ def test_parameters_that_two_normalizations_share_serve_both() -> None:
 
 
 def test_a_normalization_behind_a_blocked_one_stays_and_says_why() -> None:
-    body = f"{CONV} r = Sigmoid(c) n = {bn('r')} y = {bn('n')}"
+    body = f"{CONV} r = Sigmoid(c) n = {bn('r')} t = Tanh(n) y = {bn('t')}"
     check_fold(model(body), kept=["barrier", "barrier"])
+
+
+def test_two_normalizations_that_both_stay_become_one() -> None:
+    body = f"{CONV} r = Sigmoid(c) n = {bn('r')} y = {bn('n')}"
+    check_fold(model(body), leaves=["Conv", "Sigmoid", "BatchNormalization"], kept=["barrier"])
 
 
 # 18. Initializers that are graph inputs are overridable from IR version 4 on: onnxruntime#4507.

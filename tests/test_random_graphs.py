@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from support import Array, check_fold, op_types, run_reference
+from support import Array, check_fold, op_types, run_reference, widened
 
 import bnfold
 
@@ -186,3 +186,13 @@ def test_a_random_graph_folds_to_an_equal_one(steps: list[str], seed: int) -> No
 def test_every_step_alone_and_in_front_of_a_normalization(step: str) -> None:
     model = build([step, "normalization"], seed=1)
     check_fold(model, kept=[kept.code for kept in bnfold.fold(model).kept], run=run_reference)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=8), st.integers(0, 10**6))
+def test_a_random_graph_in_float64_folds_to_an_equal_one(steps: list[str], seed: int) -> None:
+    """Here rounding hides nothing: 1e-11 of max|y| is a hundred thousand epsilon, and a wrong number shows at 1e-3."""
+    model = widened(build(steps, seed))
+    feeds = {"x": np.random.default_rng(seed).standard_normal((2, 3, 8, 8))}
+    (expected,), (made,) = run_reference(model, feeds), run_reference(bnfold.fold(model).model, feeds)
+    assert np.abs(made - expected).max() <= 1e-11 * np.abs(expected).max()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
@@ -96,28 +98,43 @@ def _bias_adds(plan: Plan) -> dict[Address, Source]:
 
 
 def _remove_sources(plan: Plan, patch: Patch, kept: set[Address]) -> None:
-    """Take sources out of the graph. What stands in front of a chain of them produces the chain's last name."""
+    """Take sources out of the graph.
+
+    What reads a pushed source reads what stands in front of it. What stands in front of a chain of pulled ones produces
+    the chain's last name.
+    """
     patch.removed |= set(plan.removed) - kept
-    for address in sorted(patch.removed):
-        source = plan.removed[address]
-        producer = source.wire.producer
-        if producer is None or producer.address in patch.removed:
-            continue
-        wires = [source.wire, source.output]
-        while (following := _removed_reader(wires[-1], plan, patch)) is not None:
-            wires.append(following.output)
-        last = wires.pop()
+    pushed = {address: plan.removed[address] for address in sorted(plan.pushed - kept)}
+    pulled = {address: plan.removed[address] for address in sorted(patch.removed) if address not in pushed}
+    for source in pushed.values():
+        _read_in_front(source, pushed, patch)
+    for source in pulled.values():
+        if source.wire.producer is not None and source.wire.producer.address not in pulled:
+            _produce_last(source, pulled, patch)
+
+
+def _read_in_front(source: Source, pushed: Mapping[Address, Source], patch: Patch) -> None:
+    front = source.wire
+    while front.producer is not None and front.producer.address in pushed:
+        front = pushed[front.producer.address].wire
+    for reader, index in source.output.readers:
+        patch.read_instead(reader, index, front.name)
+
+
+def _produce_last(source: Source, pulled: Mapping[Address, Source], patch: Patch) -> None:
+    producer, wires = source.wire.producer, [source.wire, source.output]
+    while (following := _removed_reader(wires[-1], pulled)) is not None:
+        wires.append(following.output)
+    last = wires.pop()
+    if producer is not None:
         patch.produce_instead(producer, source.wire.output_index, last.name)
-        for reader, index in (read for wire in wires for read in wire.shape_readers):
-            patch.read_instead(reader, index, last.name)
+    for reader, index in (read for wire in wires for read in wire.shape_readers):
+        patch.read_instead(reader, index, last.name)
 
 
-def _removed_reader(value: Value, plan: Plan, patch: Patch) -> Source | None:
-    """The removed source that reads the value, if its one reader is such."""
-    if not value.has_one_reader:
-        return None
-    address = value.value_readers[0][0].address
-    return plan.removed[address] if address in patch.removed else None
+def _removed_reader(value: Value, pulled: Mapping[Address, Source]) -> Source | None:
+    """The source that reads the value and was pulled, if its one reader is such."""
+    return pulled.get(value.value_readers[0][0].address) if value.has_one_reader else None
 
 
 def _add_behind(op: Operator, behind: Placed, present: Source | None, patch: Patch, names: Names) -> None:

@@ -84,7 +84,14 @@ class FoldResult:
     def folded(self) -> tuple[Folded, ...]:
         """Every affine that is gone, in the order of the file."""
         gone = (outcome for outcome in self.plan.outcomes if outcome.node.address in self.patch.removed)
-        return tuple(Folded(o.node.label, o.node.op_type, "pull", tuple(into.label for into in o.into)) for o in gone)
+        return tuple(
+            Folded(o.node.label, o.node.op_type, self._direction(o), tuple(into.label for into in o.into)) for o in gone
+        )
+
+    def _direction(self, outcome: Outcome) -> str:
+        if not outcome.into:
+            return "remove"
+        return "push" if outcome.node.address in self.plan.pushed else "pull"
 
     @cached_property
     def kept(self) -> tuple[Kept, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bnfold.folding.sources import Source, is_normalization
 from bnfold.model.graph import Address, Graph, Node
@@ -18,12 +18,18 @@ class Change:
     Attributes:
         op: the operator.
         pulled: output index to the map that the output is to get.
-        taken: what its rule answered.
+        pushed: input index to the map that the input comes without.
+        taken: the edits that its rules answered with.
+        wanted: input index to the map that has to appear there.
+        owed: output index to the map that is owed there.
     """
 
     op: Operator
-    pulled: Maps
-    taken: Taken
+    pulled: Maps = field(default_factory=dict)
+    pushed: Maps = field(default_factory=dict)
+    taken: Taken = field(default_factory=Taken)
+    wanted: Maps = field(default_factory=dict)
+    owed: Maps = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +61,14 @@ class Plan:
     Attributes:
         graph: the view that it speaks of.
         removed: the sources that go, by address.
+        pushed: those of them whose readers read what stands in front.
         changes: what becomes of operators that stay, by address.
         outcomes: every affine of the graph, in the order of the file.
     """
 
     graph: Graph
     removed: Mapping[Address, Source]
+    pushed: frozenset[Address]
     changes: Mapping[Address, Change]
     outcomes: tuple[Outcome, ...]
 

@@ -1,35 +1,30 @@
 """The search: where each affine goes. It changes nothing and gives back a frozen plan.
 
-The state of the search is one map per wire: *what the readers of this wire want, as an affine of what its producer
-makes today*. Pulling a source asks its wire for the source's map; the producer's rule turns that into requests for the
-producer's own input wires, and so on upwards until every request is absorbed. An attempt succeeds or fails as a whole,
-so several branches are all taken or none. Requests are totals, not increments: when a later attempt reaches an
-operator again, its rule is asked anew with the total, and a constant is rounded once, from float64.
+First every source is pulled towards the inputs, from the last to the first, so that a chain of affines goes in one
+attempt. What can not go that way is pushed towards the outputs, from the first to the last; then its scale is pulled
+and its shift pushed. Where pulling would need a new node, pushing is tried as well, and the cheaper one is taken. What
+still stays is merged with an affine in front of it or behind it.
 
-Sources are tried from the last to the first, so that a chain of affines goes in one attempt, and so are the requests
-of an attempt, so that an operator is asked once, with all that its outputs are to get. A wire that nothing can
-pass, whatever the map, is remembered, so that the work stays linear for ordinary networks.
+A wire up which no map at all can be pulled is remembered, so that the work stays linear for ordinary networks.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from collections.abc import Iterable
 from types import MappingProxyType
-from typing import NamedTuple
 
+from bnfold.affine import Affine
+from bnfold.folding.attempt import Attempt, Blocked, Request, State, named
 from bnfold.folding.plan import Change, Outcome, Plan
-from bnfold.folding.rounding import refuse_rounding
+from bnfold.folding.pulling import PullAttempt
+from bnfold.folding.pushing import PushAttempt
 from bnfold.folding.sources import Source, source_of
 from bnfold.model.constants import Constants
 from bnfold.model.graph import Address, Graph, Node, Value
 from bnfold.model.order import ranks
 from bnfold.model.shapes import Shapes
-from bnfold.ops.registry import Maps, pull
-from bnfold.ops.rule import Operator, Placed, Refusal, Taken
-
-MAX_DETOURS = 64
-"""How often one attempt may try the other branch for a shift: bounds the work on graphs made to be slow."""
+from bnfold.ops.registry import pull
+from bnfold.ops.rule import Operator, Placed, Refusal
 
 
 def make_plan(graph: Graph, constants: Constants, shapes: Shapes) -> Plan:
@@ -41,313 +36,195 @@ def make_plan(graph: Graph, constants: Constants, shapes: Shapes) -> Plan:
     search = _Search(graph, constants, shapes)
     found = [(node, source_of(search.operator(node))) for node in graph.nodes()]
     search.sources = {node.address: source for node, source in found if isinstance(source, Source)}
-    refusals: dict[Address, Refusal] = {node.address: made for node, made in found if isinstance(made, Refusal)}
-    for address in reversed(list(search.sources)):
-        if address not in search.state.removed and address not in search.state.changes:
-            refusal = search.try_to_pull(search.sources[address])
-            if refusal is not None:
-                refusals[address] = refusal
-    outcomes = tuple(
-        _outcome(node, source, search.state, refusals.get(node.address)) for node, source in found if source is not None
+    search.refusals = {node.address: made for node, made in found if isinstance(made, Refusal)}
+    for address in reversed(search.sources):
+        search.pull(search.sources[address])
+    for address in search.sources:
+        search.push(search.sources[address])
+    for address in reversed(search.sources):
+        search.merge(search.sources[address])
+    outcomes = tuple(_outcome(node, made, search) for node, made in found if made is not None)
+    state = search.state
+    return Plan(
+        graph, MappingProxyType(state.removed), frozenset(state.pushed), MappingProxyType(state.changes), outcomes
     )
-    return Plan(graph, MappingProxyType(search.state.removed), MappingProxyType(search.state.changes), outcomes)
 
 
-def _outcome(node: Node, source: Source | Refusal, state: _State, refusal: Refusal | None) -> Outcome:
+def _outcome(node: Node, source: Source | Refusal, search: _Search) -> Outcome:
     channels = source.channels if isinstance(source, Source) else 0
-    if isinstance(source, Source) and node.address in state.removed:
-        return Outcome(node, channels, _absorbers(source, state))
-    return Outcome(node, channels, refusal=refusal)
+    if isinstance(source, Source) and node.address in search.state.removed:
+        return Outcome(node, channels, _absorbers(source, search.state))
+    merged = Refusal("merged", node.label, f"{named(node)} has taken in another affine")
+    return Outcome(node, channels, refusal=search.refusals.get(node.address, merged))
 
 
-def _absorbers(source: Source, state: _State) -> tuple[Node, ...]:
+def _absorbers(source: Source, state: State) -> tuple[Node, ...]:
     """The operators at which the requests that start at the source end."""
+    pushed = source.node.address in state.pushed
     found: dict[Address, Node] = {}
-    pending, seen = [source.wire], set[Node]()
+    pending, seen = [source.output if pushed else source.wire], set[Node]()
     while pending:
-        node = pending.pop().producer
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if node.address in state.removed:
-            pending.append(state.removed[node.address].wire)
-            continue
-        taken = state.changes[node.address].taken
-        if taken.constants or not taken.moves:
-            found[node.address] = node
-        pending += [value for index in taken.moves if (value := node.inputs[index]) is not None]
+        for node in _next_nodes(pending.pop(), pushed=pushed):
+            if node in seen:
+                continue
+            seen.add(node)
+            if node.address in state.removed:
+                gone = state.removed[node.address]
+                pending.append(gone.output if pushed else gone.wire)
+                continue
+            change = state.changes.get(node.address)
+            if change is None:
+                continue
+            if change.taken.constants or change.taken.behind or not (change.wanted or change.owed):
+                found[node.address] = node
+            pending += _next_wires(change, pushed=pushed)
     return tuple(found[address] for address in sorted(found))
 
 
-@dataclass
-class _State:
-    """What has been decided: sources that go, and what operators get."""
-
-    removed: dict[Address, Source] = field(default_factory=dict)
-    changes: dict[Address, Change] = field(default_factory=dict)
-
-    def copy(self) -> _State:
-        return _State(dict(self.removed), dict(self.changes))
-
-    def adopt(self, other: _State) -> None:
-        self.removed.update(other.removed)
-        self.changes.update(other.changes)
+def _next_nodes(wire: Value, *, pushed: bool) -> list[Node]:
+    if pushed:
+        return [reader for reader, _ in wire.value_readers]
+    return [] if wire.producer is None else [wire.producer]
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A map that has to appear on a wire; `cause` is the request that it came from."""
-
-    wire: Value
-    placed: Placed
-    cause: _Request | None = None
-
-
-class _Pending(NamedTuple):
-    """A queued request: the latest node first, then its outputs in order."""
-
-    negative_rank: int
-    output_index: int
-    request: _Request
-
-
-@dataclass
-class _Detour:
-    """A state to come back to, and the other answer to try from there."""
-
-    state: _State
-    pending: list[_Pending]
-    request: _Request
-    op: Operator
-    pulled: Maps
-    taken: Taken
-
-
-class _Blocked(Exception):
-    """An attempt came to a refusal; never leaves this module."""
-
-    def __init__(self, refusal: Refusal, request: _Request, *, always: bool = False) -> None:
-        super().__init__(refusal.text)
-        self.refusal = refusal
-        self.request = request
-        self.always = always  # no map at all passes here
+def _next_wires(change: Change, *, pushed: bool) -> list[Value]:
+    node = change.op.node
+    wires = [node.outputs[k] for k in change.owed] if pushed else [node.inputs[k] for k in change.wanted]
+    return [wire for wire in wires if wire is not None]
 
 
 class _Search:
+    """What has been decided so far, and one source after the other."""
+
     def __init__(self, graph: Graph, constants: Constants, shapes: Shapes) -> None:
-        self.graph = graph
         self.constants = constants
         self.shapes = shapes
         self.rank = ranks(graph)
         self.sources: dict[Address, Source] = {}
-        self.state = _State()
+        self.refusals: dict[Address, Refusal] = {}
+        self.state = State()
         self._blocked: dict[Value, Refusal] = {}
 
     def operator(self, node: Node) -> Operator:
+        """The node with its constants and shapes."""
         return Operator(node, self.constants, self.shapes)
 
-    def try_to_pull(self, source: Source) -> Refusal | None:
-        """Pull one source as far as it has to go; the refusal if it can not go at all."""
-        attempt = _Attempt(self, source)
-        try:
-            attempt.run()
-        except _Blocked as blocked:
-            if blocked.always:
-                self._remember(blocked)
-            return blocked.refusal
-        refusal = self._refuse_no_gain(source, attempt.state)
-        if refusal is None:
-            self.state.adopt(attempt.state)
-        return refusal
+    def remembered(self, wire: Value) -> Refusal | None:
+        """Why no map at all can be pulled up that wire, if an earlier attempt found out."""
+        return self._blocked.get(wire)
 
-    def _remember(self, blocked: _Blocked) -> None:
-        """No map passes the wire, so none passes the wires that depend on it."""
-        request: _Request | None = blocked.request
+    def pull(self, source: Source) -> None:
+        """Take the source out towards the inputs, or towards the outputs if that is cheaper."""
+        if self._is_settled(source):
+            return
+        pulled = self._pulled(source, source.placed)
+        if isinstance(pulled, Refusal):
+            self.refusals[source.node.address] = pulled
+            return
+        if self._added(pulled):
+            pushed = self._pushed(source, source.placed, State())
+            if isinstance(pushed, State) and self._gain(pushed) > self._gain(pulled):
+                pulled = pushed
+        self._adopt(source, pulled)
+
+    def push(self, source: Source) -> None:
+        """Take the source out towards the outputs; failing that, its scale one way and its shift the other."""
+        if self._is_settled(source):
+            return
+        pushed = self._pushed(source, source.placed, State())
+        if isinstance(pushed, Refusal):
+            self._explain(source, pushed)
+            pushed = self._parted(source)
+        if isinstance(pushed, State):
+            self._adopt(source, pushed)
+
+    def merge(self, source: Source) -> None:
+        """Let another affine, in front or behind, take in a source that stays otherwise: two become one."""
+        if self._is_settled(source):
+            return
+        made = self._pulled(source, source.placed, merging=True)
+        if isinstance(made, Refusal):
+            made = self._pushed(source, source.placed, State(), merging=True)
+        if isinstance(made, State):
+            self._adopt(source, made)
+
+    def _is_settled(self, source: Source) -> bool:
+        address = source.node.address
+        return address in self.state.removed or address in self.state.changes
+
+    def _explain(self, source: Source, pushed: Refusal) -> None:
+        """A source that stays was refused in both directions: say both."""
+        pulled = self.refusals.get(source.node.address)
+        if pulled is not None and pulled.text != pushed.text:
+            text = f"{pulled.text}; the other way, {pushed.text}"
+            self.refusals[source.node.address] = Refusal(pulled.code, pulled.node, text)
+
+    def _parted(self, source: Source) -> State | Refusal:
+        """The scale pulled, the shift pushed."""
+        affine = source.placed.affine
+        if affine.is_scaling or bool((affine.scale == 1.0).all()):
+            return self.refusals[source.node.address]
+        scaled = self._pulled(source, source.placed.scaling)
+        if isinstance(scaled, Refusal):
+            return scaled
+        shift = Placed.of(Affine.of(1.0, affine.shift), source.placed.axis)
+        return self._pushed(source, shift, scaled)
+
+    def _pulled(self, source: Source, placed: Placed, *, merging: bool = False) -> State | Refusal:
+        attempt = PullAttempt(self, State({source.node.address: source}), merging=merging)
+        return self._tried(attempt, source.wire, placed)
+
+    def _pushed(self, source: Source, placed: Placed, state: State, *, merging: bool = False) -> State | Refusal:
+        parted = bool(state.removed)
+        attempt = PushAttempt(self, state, merging=merging)
+        attempt.state.removed[source.node.address] = source
+        if not parted:
+            attempt.state.pushed.add(source.node.address)
+        return self._tried(attempt, source.output, placed)
+
+    def _tried(self, attempt: Attempt, wire: Value, placed: Placed) -> State | Refusal:
+        try:
+            attempt.run(wire, placed)
+        except Blocked as blocked:
+            if isinstance(attempt, PullAttempt):
+                for barrier in attempt.barriers:
+                    self._remember(barrier)
+            return blocked.refusal
+        return attempt.state
+
+    def _remember(self, barrier: Blocked) -> None:
+        """No map passes the wire, nor those that led to it, down to an affine that could take a map itself."""
+        request: Request | None = barrier.request
         while request is not None:
-            self._blocked[request.wire] = blocked.refusal
+            node = request.wire.producer
+            if request is not barrier.request and node and node.address in self.sources and pull.rule(node):
+                return
+            self._blocked[request.wire] = barrier.refusal
             request = request.cause
 
-    def _refuse_no_gain(self, source: Source, made: _State) -> Refusal | None:
-        """A graph never gets more expensive: more nodes go than come, or a BatchNormalization goes."""
-        gone = [found for address, found in made.removed.items() if address not in self.state.removed]
-        before = [self.state.changes.get(address) for address in made.changes]
-        added = sum(_adds(change) for change in made.changes.values()) - sum(_adds(change) for change in before)
-        if len(gone) > added or any(found.is_normalization for found in gone):
-            return None
-        needing = next((change.op for change in made.changes.values() if _adds(change)), self.operator(source.node))
-        return needing.refuse("no-gain", "would need an Add behind it in place of this node")
-
-    def producer(self, request: _Request) -> Node:
-        """The node that has to make the wire another.
-
-        Raises:
-            _Blocked: there is none, or no map at all passes the wire.
-        """
-        wire = request.wire
-        refusal = self._blocked.get(wire) or _refuse_wire(wire)
-        if refusal is not None or wire.producer is None:
-            raise _Blocked(refusal or _refuse_front(wire), request, always=True)
-        if wire.producer.address not in self.rank:
-            text = f"{_named(wire.producer)} depends on itself"
-            raise _Blocked(Refusal("cycle", wire.producer.label, text), request, always=True)
-        return wire.producer
-
-
-def _adds(change: Change | None) -> int:
-    return int(change is not None and change.taken.behind is not None)
-
-
-def _refuse_wire(wire: Value) -> Refusal | None:
-    """Whether something besides the one reader would see the map."""
-    node = wire.producer
-    if node is None:
-        return _refuse_front(wire)
-    if wire.is_output:
-        return Refusal(
-            "graph-output", node.label, f"'{wire.name}', the output of {_named(node)}, is a graph output too"
-        )
-    if len(wire.value_readers) > 1:
-        text = f"'{wire.name}', the output of {_named(node)}, is read by {_listed(wire)}"
-        return Refusal("several-readers", node.label, text)
-    if any(reader.scope is not wire.scope for reader, _ in wire.value_readers):
-        return Refusal("captured", node.label, f"'{wire.name}' is made outside of the body that reads it")
-    return None
-
-
-def _refuse_front(wire: Value) -> Refusal:
-    return Refusal("graph-input", wire.name, f"'{wire.name}' is an input or a constant: nothing in front absorbs it")
-
-
-def _listed(wire: Value, most: int = 3) -> str:
-    """The readers of a wire, the first few by name."""
-    names = list(dict.fromkeys(_named(reader) for reader, _ in wire.value_readers))
-    if len(names) == 1:
-        return f"{names[0]} {len(wire.value_readers)} times"
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _named(node: Node) -> str:
-    return f"{node.op_type} '{node.label}'"
-
-
-class _Attempt:
-    """One source pulled upwards, until every request is absorbed or one is refused."""
-
-    def __init__(self, search: _Search, source: Source) -> None:
-        self.search = search
-        self.state = _State({source.node.address: source})
-        self._pending: list[_Pending] = []
-        self._detours: list[_Detour] = []
-        self._detours_left = MAX_DETOURS
-        self._first = _Request(source.wire, source.placed)
-
-    def run(self) -> None:
-        """Work off the requests.
-
-        Raises:
-            _Blocked: one of them is refused, and no detour for its shift is left.
-        """
-        first: _Blocked | None = None
-        self._enter(self._first)
-        while self._pending:
-            try:
-                self._follow(self._next())
-            except _Blocked as blocked:
-                first = first or blocked
-                if blocked.refusal.code != "shift" or not self._take_detour():
-                    raise (blocked if blocked.always else first) from None
-
-    def _take_detour(self) -> bool:
-        """Back to the last choice of a branch for a shift, to the other branch; whether there was one."""
-        if not self._detours or not self._detours_left:
-            return False
-        self._detours_left -= 1
-        detour = self._detours.pop()
-        self.state, self._pending = detour.state, detour.pending
-        self._accept(detour.request, detour.op, detour.pulled, detour.taken)
-        return True
-
-    def _enter(self, request: _Request) -> None:
-        """Queue a request behind those that concern later nodes.
-
-        So a node is asked once, when all that its readers want is known: branches that part at a Split and join again
-        would otherwise double the work at each of them.
-        """
-        node = self.search.producer(request)
-        heappush(self._pending, _Pending(-self.search.rank[node.address], request.wire.output_index, request))
-
-    def _next(self) -> list[_Request]:
-        """The requests to the outputs of the latest node."""
-        first = heappop(self._pending).request
-        requests = [first]
-        while self._pending and self._pending[0].request.wire.producer is first.wire.producer:
-            requests.append(heappop(self._pending).request)
-        return requests
-
-    def _follow(self, requests: list[_Request]) -> None:
-        node = self.search.producer(requests[0])
-        source = self.search.sources.get(node.address)
-        if source is not None:
-            self._compose(requests[0], source)
-        else:
-            self._ask(requests, node)
-
-    def _compose(self, request: _Request, source: Source) -> None:
-        """An affine on the way: the two become one."""
-        total = source.placed.then(request.placed)
-        if total is None:
-            # Over another axis they do not compose; but an Add lets the scale pass and takes the shift itself.
-            self._ask([request], source.node)
+    def _adopt(self, source: Source, made: State) -> None:
+        """Keep what an attempt decided, unless the graph would get more expensive."""
+        if self._gain(made) > 0 or self._takes_a_normalization(made):
+            self.state.adopt(made)
+            for address in made.removed:
+                self.refusals.pop(address, None)
             return
-        self.state.removed[source.node.address] = source
-        self._request(source.wire, total, request)
+        needing = next((c.op for c in made.changes.values() if c.taken.behind), self.operator(source.node))
+        refusal = needing.refuse("no-gain", "would need an Add behind it in place of this node")
+        self.refusals[source.node.address] = refusal
 
-    def _ask(self, requests: list[_Request], node: Node) -> None:
-        op, request = self.search.operator(node), requests[0]
-        rule = pull.rule(node)
-        if node.refers_to_function_attributes:
-            raise _Blocked(
-                op.refuse("function-attribute", "gets an attribute from its function's call"), request, always=True
-            )
-        missing = node.missing_attribute
-        if missing is not None:
-            raise _Blocked(op.refuse("malformed", f"lacks its attribute '{missing}'"), request, always=True)
-        if rule is None:
-            raise _Blocked(_refuse_barrier(op), request, always=True)
-        pulled = {**self._pulled(node), **{made.wire.output_index: made.placed for made in requests}}
-        taken = rule(op, pulled)
-        if isinstance(taken, Refusal):
-            raise _Blocked(taken, request)
-        self._accept(request, op, pulled, taken)
+    def _gain(self, made: State) -> int:
+        """Nodes that go, less nodes that come."""
+        return sum(address not in self.state.removed for address in made.removed) - self._added(made)
 
-    def _pulled(self, node: Node) -> Maps:
-        """The maps that the node's outputs are to get by now."""
-        change = self.state.changes.get(node.address) or self.search.state.changes.get(node.address)
-        return {} if change is None else change.pulled
+    def _added(self, made: State) -> int:
+        before = (self.state.changes.get(address) for address in made.changes)
+        return _behind(made.changes.values()) - _behind(change for change in before if change)
 
-    def _accept(self, request: _Request, op: Operator, pulled: Maps, taken: Taken) -> None:
-        if taken.otherwise is not None:
-            other = _Detour(self.state.copy(), list(self._pending), request, op, pulled, taken.otherwise)
-            self._detours.append(other)
-        refusal = refuse_rounding(op, taken)
-        if refusal is not None:
-            raise _Blocked(refusal, request)
-        self.state.changes[op.node.address] = Change(op, pulled, taken)
-        for index, placed in taken.moves.items():
-            wire = op.input(index)
-            if wire is not None:
-                self._request(wire, placed, request)
-
-    def _request(self, wire: Value, placed: Placed, cause: _Request) -> None:
-        if not placed.affine.is_finite:
-            producer = wire.producer.label if wire.producer else wire.name
-            raise _Blocked(Refusal("not-finite", producer, f"the affines in front of '{wire.name}' overflow"), cause)
-        self._enter(_Request(wire, placed, cause))
+    def _takes_a_normalization(self, made: State) -> bool:
+        return any(s.is_normalization for address, s in made.removed.items() if address not in self.state.removed)
 
 
-def _refuse_barrier(op: Operator) -> Refusal:
-    node = op.node
-    if node.domain == "" and node.since_version == 0:
-        return op.refuse("opset", f"is no operator of opset {node.opset} that the installed onnx knows")
-    return op.refuse("barrier", "lets no affine pass")
+def _behind(changes: Iterable[Change]) -> int:
+    """How many nodes the changes add."""
+    return sum(change.taken.behind is not None for change in changes)

@@ -15,6 +15,7 @@ from bnfold.model.broadcasting import aligned_shape
 from bnfold.model.constants import Constant
 from bnfold.model.graph import ONNX_DOMAIN, Node, Value
 from bnfold.model.tensors import type_name
+from bnfold.ops.affines import refuse_mode
 from bnfold.ops.rule import Operator, Placed, Refusal
 
 BATCH_NORMALIZATION = "BatchNormalization"
@@ -71,7 +72,7 @@ def _batch_normalization(op: Operator) -> Source | Refusal:
     Given: ``y = scale * (x - mean) / sqrt(var + epsilon) + B``, parameters ``[C]`` over axis 1.
     Result: ``a = scale / sqrt(var + epsilon)``, ``b = B - mean * a`` (ONNX BatchNormalization-1, 6, 7, 9, 14, 15).
     """
-    refusal = _refuse_mode(op)
+    refusal = refuse_mode(op)
     if refusal is not None:
         return refusal
     parameters: list[Constant] = []
@@ -102,26 +103,6 @@ def _normalizing(
     with np.errstate(all="ignore"):  # what is not finite is refused by the caller
         a = scale / np.sqrt(variance + epsilon)
         return Affine(a, bias - mean * a)
-
-
-def _refuse_mode(op: Operator) -> Refusal | None:
-    """Whether the node normalizes with statistics of the batch, or with none per channel."""
-    version = op.node.since_version
-    if version == 0:
-        return op.refuse("opset", f"belongs to opset {op.node.opset}, which the installed onnx does not know")
-    if op.node.refers_to_function_attributes:
-        return op.refuse("function-attribute", "takes an attribute from the call of the function that it stands in")
-    if version >= 14 and op.attribute("training_mode", 0):
-        return op.refuse("training", "is in training mode: it normalizes with the statistics of each batch")
-    if version < 7 and not op.attribute("is_test", 0):
-        return op.refuse("training", "has is_test = 0: it normalizes with the statistics of each batch")
-    if version < 9 and not op.attribute("spatial", 1):
-        return op.refuse("spatial", "has spatial = 0: one mean per element, not per channel")
-    if any(op.uses_output(index) for index in range(1, len(op.node.outputs))):
-        return op.refuse("statistics", "gives its statistics as outputs, and they are used")
-    if 7 <= version < 14 and len(op.node.outputs) > 1:
-        return op.refuse("training", "lists outputs for its statistics, which means training mode before opset 14")
-    return None
 
 
 def _parameter(op: Operator, index: int, role: str) -> Constant | Refusal:

@@ -37,7 +37,7 @@ class Address(NamedTuple):
     place: int
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, repr=False)
 class Value:
     """A named value of one scope.
 
@@ -62,6 +62,9 @@ class Value:
     readers: list[tuple[Node, int]] = field(default_factory=list)
     _value_readers: list[tuple[Node, int]] | None = None
 
+    def __repr__(self) -> str:  # not all that hangs on it: the whole graph does
+        return f"Value({self.name!r})"
+
     @property
     def value_readers(self) -> list[tuple[Node, int]]:
         """The readers that look at more than the shape."""
@@ -80,7 +83,7 @@ class Value:
         return len(self.value_readers) == 1 and not self.is_output
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Node:
     """One operator of the graph, with its inputs and outputs as values.
 
@@ -97,6 +100,9 @@ class Node:
     scope: Scope
     inputs: tuple[Value | None, ...] = ()
     outputs: tuple[Value | None, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Node({self.op_type} {self.label!r})"
 
     @property
     def op_type(self) -> str:
@@ -178,7 +184,7 @@ class Node:
         return name in self._attributes
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Scope:
     """The main graph, the body of a control-flow operator, or a function.
 
@@ -200,6 +206,9 @@ class Scope:
     nodes: list[Node] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Scope({self.number}, {len(self.nodes)} nodes)"
+
     @property
     def is_function(self) -> bool:
         """Whether this is a model-local function, which has no initializers."""
@@ -210,12 +219,19 @@ class Scope:
         _refuse_bytes(name)
         return self.values.setdefault(name, Value(name, self))
 
+    def find(self, name: str) -> Value | None:
+        """The value that `name` means here, None when nobody defines it."""
+        scope: Scope | None = self
+        while scope is not None and name not in scope.values:
+            scope = scope.parent
+        return None if scope is None else scope.values[name]
+
     def resolve(self, name: str) -> Value:
         """The value that `name` means here; one that nobody defines belongs to the outermost scope."""
-        scope = self
-        while name not in scope.values and scope.parent is not None:
+        found, scope = self.find(name), self
+        while found is None and scope.parent is not None:
             scope = scope.parent
-        return scope.define(name)
+        return found or scope.define(name)
 
 
 class Graph:

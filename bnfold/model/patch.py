@@ -89,6 +89,12 @@ class _Dead:
         self._patch = patch
         new = [(at.scope, node) for at, nodes in patch.behind.items() for node in nodes]
         self._read_by_new = {(scope, name) for scope, node in new for name in node.input}
+        self._read_by_new |= {
+            (value.scope.number, value.name)
+            for at, names in patch.inputs.items()
+            for name in names.values()
+            if at not in patch.removed and (value := graph.scopes[at.scope].find(name)) is not None
+        }
         self._made_by_new = {(scope, name) for scope, node in new for name in node.output}
         self._made_by_new |= {(at.scope, name) for at, names in patch.outputs.items() for name in names.values()}
         pending = [v for node in graph.nodes() if node.address in patch.removed for v in (*node.inputs, *node.outputs)]

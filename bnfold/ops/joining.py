@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from bnfold.affine import Affine
-from bnfold.ops.registry import Maps, pull
+from bnfold.model.constants import Constant
+from bnfold.ops.registry import Maps, pull, push
 from bnfold.ops.rule import Operator, Placed, Refusal, Rescale, Taken, along
 
 
@@ -15,9 +18,10 @@ def pull_sum(op: Operator, placed: Placed) -> Taken | Refusal:
     shift changes its sign there. A constant operand becomes ``a c + b`` itself and takes the shift.
     Exact: always; every branch must take its part (ONNX Add-1 to 14, Sub-1 to 14, Sum-1 to 13).
     """
+    refusal = _refuse_legacy(op)
+    if refusal is not None:
+        return refusal
     count = len(op.node.inputs)
-    if op.node.since_version < 7 and op.node.op_type != "Sum" and op.attribute("broadcast", 0):
-        return op.refuse("legacy-broadcast", "broadcasts by the rules before opset 7")
     parts = [_branch(op, index, placed) for index in range(count)]
     for part in parts:
         if isinstance(part, Refusal):
@@ -28,6 +32,12 @@ def pull_sum(op: Operator, placed: Placed) -> Taken | Refusal:
     for index in reversed(shifted):
         answer = _with_shift_on(op, placed, index, answer)
     return answer or op.refuse("malformed", "has no inputs")
+
+
+def _refuse_legacy(op: Operator) -> Refusal | None:
+    if op.node.since_version < 7 and op.node.op_type != "Sum" and op.attribute("broadcast", 0):
+        return op.refuse("legacy-broadcast", "broadcasts by the rules before opset 7")
+    return None
 
 
 def _sign(op: Operator, index: int) -> float:
@@ -80,6 +90,97 @@ def _rescaled(op: Operator, placed: Placed) -> Rescale:
     return Rescale(along(placed.affine.scale, 0, rank), along(placed.affine.shift, 0, rank))
 
 
+@push.each("Add", "Sub", "Sum")
+def push_sum(op: Operator, maps: Maps) -> Taken | Refusal:
+    """A sum of branches.
+
+    Given: ``y = sum of s_k (a x_k + b_k)``, s_k the sign of the branch, and B the sum of all ``s_k b_k``; the scale is
+    the same on every branch that is no constant, 1 on one without a map. Result: ``(a, B)`` on y. A constant takes
+    the shift: ``c' = (c + s B) / a``, other constants ``c / a``, and what is left on y is ``(a, 0)``.
+    Exact: always; ``a != 0`` where there is a constant, and all maps lie on one axis of y, counted from the end as
+    broadcasting does (ONNX Add-1 to 14, Sub-1 to 14, Sum-1 to 13).
+    """
+    refusal = _refuse_legacy(op)
+    if refusal is not None:
+        return refusal
+    owed: dict[int, Placed] = {}
+    for index, placed in maps.items():
+        part = _on_output(op, index, placed)
+        if isinstance(part, Refusal):
+            return part
+        owed[index] = part
+    constants = _constant_branches(op, maps)
+    scaling = next(iter(owed.values())).scaling
+    for index in range(len(op.node.inputs)):
+        if index not in constants and not _same(owed.get(index, _NOTHING_OWED).scaling, scaling):
+            return op.refuse("one-branch", "adds branches that have not all the same scale")
+    shift = _sum_of_shifts(op, owed)
+    if isinstance(shift, Refusal):
+        return shift
+    return _push_to_constants(op, constants, scaling, shift) if constants else _one_map(op, scaling.then(shift))
+
+
+_NOTHING_OWED = Placed.of(Affine.identity(), 0)
+
+
+def _on_output(op: Operator, index: int, placed: Placed) -> Placed | Refusal:
+    """The map of a branch on the axis of the output that lines up with its own."""
+    if placed.is_uniform:
+        return placed
+    rank, own = op.output_rank(), op.rank(index)
+    if rank is None or own is None:
+        return op.refuse("unknown-shape", "adds values whose shapes are not known")
+    return placed.on(placed.axis + rank - own)
+
+
+def _constant_branches(op: Operator, maps: Maps) -> list[int]:
+    return [k for k in range(len(op.node.inputs)) if k not in maps and op.constant(k) is not None]
+
+
+def _same(one: Placed, other: Placed) -> bool:
+    """Whether two maps are the same numbers on the same axis. Exact on purpose."""
+    one, other = (Placed.of(placed.affine, placed.axis) for placed in (one, other))
+    pairs = ((one.affine.scale, other.affine.scale), (one.affine.shift, other.affine.shift))
+    return one.axis == other.axis and all(np.array_equal(a, b) for a, b in pairs)
+
+
+def _sum_of_shifts(op: Operator, owed: Maps) -> Placed | Refusal:
+    """All shifts as one, with the sign of their branch."""
+    total: Placed | None = _NOTHING_OWED
+    for index, placed in owed.items():
+        shift = placed.affine.shift * _sign(op, index)
+        total = None if total is None else total.then(Placed.of(Affine(np.ones_like(shift), shift), placed.axis))
+    return total or _refuse_axes(op)
+
+
+def _one_map(op: Operator, owed: Placed | None) -> Taken | Refusal:
+    return _refuse_axes(op) if owed is None else Taken({0: owed})
+
+
+def _refuse_axes(op: Operator) -> Refusal:
+    return op.refuse("axis", "adds branches whose affines lie on different axes")
+
+
+def _push_to_constants(op: Operator, constants: list[int], scaling: Placed, shift: Placed) -> Taken | Refusal:
+    """The scale on the output; every constant divided by it, the first one with the shift."""
+    if np.any(scaling.affine.scale == 0.0):
+        return op.refuse("zero-scale", "adds a constant, which behind a scale of zero would be lost")
+    unscaling = Placed(_inverse(scaling.affine), scaling.axis)
+    first = constants[0]
+    signed = Placed.of(Affine(shift.affine.scale, shift.affine.shift * _sign(op, first)), shift.axis).then(unscaling)
+    if signed is None:
+        return _refuse_axes(op)
+    if scaling.affine.is_identity:
+        return Taken(constants={} if signed.affine.is_identity else {first: _rescaled(op, signed)})
+    return Taken({0: scaling}, {k: _rescaled(op, signed if k == first else unscaling) for k in constants})
+
+
+def _inverse(affine: Affine) -> Affine:
+    """The map back; no scale is zero."""
+    with np.errstate(over="ignore"):  # a constant that is not finite is refused
+        return Affine(1.0 / affine.scale, -affine.shift / affine.scale)
+
+
 @pull("Concat")
 def pull_concat(op: Operator, placed: Placed) -> Taken | Refusal:
     """Branches side by side.
@@ -98,10 +199,70 @@ def pull_concat(op: Operator, placed: Placed) -> Taken | Refusal:
         if constant is None:
             moves[index] = part
         else:
-            rank = 0 if part.is_uniform else constant.rank
-            scale, shift = (along(vector, part.axis, rank) for vector in (part.affine.scale, part.affine.shift))
-            constants[index] = Rescale(scale, shift)
+            constants[index] = _laid_along(part, constant)
     return Taken(moves, constants)
+
+
+@push.each("Concat")
+def push_concat(op: Operator, maps: Maps) -> Taken | Refusal:
+    """Branches side by side.
+
+    Given: ``y = Concat(u, v, ...)``, some of them with a map. Result: where the map does not lie along the axis that is
+    joined, and every branch that is no constant has the same, that map on y; a constant becomes ``(c - b) / a``.
+    Else, along the channels, the maps one after the other, the identity for branches without one and for constants.
+    Exact: always; along the channels the sizes are static where there is no map or a uniform one (ONNX Concat-1 to 13).
+    """
+    constants = _constant_branches(op, maps)
+    branches = [maps.get(k, _NOTHING_OWED) for k in range(len(op.node.inputs)) if k not in constants]
+    first = Placed.of(branches[0].affine, branches[0].axis)
+    alike = all(_same(first, placed) for placed in branches)
+    lost = bool(constants) and bool(np.any(first.affine.scale == 0.0))
+    if first.is_uniform and alike and not lost:
+        return _push_whole(op, constants, first)
+    axis = _own_axis(op, op.output_rank(), 1)
+    if isinstance(axis, Refusal):
+        return axis
+    if all(placed.is_uniform or placed.axis == axis for placed in branches):
+        return _push_along_channels(op, maps, axis)
+    if not alike:
+        return op.refuse("one-branch", "joins branches along another axis than the channels, with different affines")
+    if lost:
+        return op.refuse("zero-scale", "joins a constant, which behind a scale of zero would be lost")
+    return _push_whole(op, constants, first)
+
+
+def _push_whole(op: Operator, constants: list[int], placed: Placed) -> Taken:
+    """One map on all of the output, its inverse on the constants."""
+    values = {k: op.constant(k) for k in constants}
+    inverse = Placed(_inverse(placed.affine), placed.axis) if constants else placed
+    return Taken({0: placed}, {k: _laid_along(inverse, value) for k, value in values.items() if value is not None})
+
+
+def _push_along_channels(op: Operator, maps: Maps, axis: int) -> Taken | Refusal:
+    """The maps of all branches, one after the other."""
+    affines: list[Affine] = []
+    for index in range(len(op.node.inputs)):
+        affine = maps[index].affine if index in maps else Affine.identity()
+        size = affine.channels if affine.channels > 1 else op.dim(index, axis)
+        if not isinstance(size, int):
+            return op.refuse("unknown-shape", "joins values along the channels, and their numbers are not known")
+        affines.append(affine.expand(size))
+    return Taken({0: Placed.of(Affine.concat(affines), axis)})
+
+
+def _laid_along(placed: Placed, constant: Constant) -> Rescale:
+    """A constant branch under the map, which lies on its own axis."""
+    rank = 0 if placed.is_uniform else constant.rank
+    scale, shift = (along(vector, placed.axis, rank) for vector in (placed.affine.scale, placed.affine.shift))
+    return Rescale(scale, shift)
+
+
+def _own_axis(op: Operator, rank: int | None, default: int) -> int | Refusal:
+    """The axis that the operator joins or splits, counted from the front."""
+    axis = int(op.attribute("axis", default))
+    if axis < 0 and rank is None:
+        return op.refuse("unknown-shape", "joins or splits values whose rank is not known")
+    return axis % (rank or axis + 1)
 
 
 def _concat_parts(op: Operator, placed: Placed) -> list[Placed] | Refusal:
@@ -109,10 +270,10 @@ def _concat_parts(op: Operator, placed: Placed) -> list[Placed] | Refusal:
     count = len(op.node.inputs)
     if placed.is_uniform:
         return [placed] * count
-    rank, axis = op.output_rank(), int(op.attribute("axis", 1))
-    if axis < 0 and rank is None:
-        return op.refuse("unknown-shape", "joins values whose rank is not known")
-    if axis % (rank or axis + 1) != placed.axis:
+    axis = _own_axis(op, op.output_rank(), 1)
+    if isinstance(axis, Refusal):
+        return axis
+    if axis != placed.axis:
         return [placed] * count
     sizes = _sizes(op, range(count), placed.axis)
     if sizes is None or sum(sizes) != placed.affine.channels:
@@ -145,11 +306,41 @@ def pull_split(op: Operator, pulled: Maps) -> Taken | Refusal:
         return op.refuse("unknown-shape", "splits a value whose rank is not known")
     if axes - {axis % rank}:
         return op.refuse("split", "splits another axis than the channels, and only some of its pieces have this map")
-    affines: list[Affine] = []
-    for index in range(len(op.node.outputs)):
-        shape = op.output_shape(index)
-        size = None if shape is None else shape[axis]
-        if not isinstance(size, int):
-            return op.refuse("unknown-shape", "splits channels into pieces whose sizes are not known")
-        affines.append(pulled[index].affine.expand(size) if index in pulled else Affine.identity(size))
+    sizes = _piece_sizes(op, axis)
+    if sizes is None:
+        return op.refuse("unknown-shape", "splits channels into pieces whose sizes are not known")
+    affines = [
+        pulled[index].affine.expand(size) if index in pulled else Affine.identity(size)
+        for index, size in enumerate(sizes)
+    ]
     return Taken({0: Placed.of(Affine.concat(affines), axis % rank)})
+
+
+@push("Split")
+def push_split(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A value in pieces.
+
+    Given: ``y_0, y_1, ... = Split(x)``, x with a map. Result: along the channels, each piece gets its slice of the map;
+    along another axis, each gets the whole map.
+    Exact: always; along the channels the sizes are static (ONNX Split-1, 2, 11, 13, 18).
+    """
+    outputs = [index for index, value in enumerate(op.node.outputs) if value is not None]
+    if placed.is_uniform:
+        return Taken(dict.fromkeys(outputs, placed))
+    axis = _own_axis(op, op.rank(0), 0)
+    if isinstance(axis, Refusal):
+        return axis
+    if axis != placed.axis:
+        return Taken(dict.fromkeys(outputs, placed))
+    sizes = _piece_sizes(op, axis)
+    if sizes is None or sum(sizes) != placed.affine.channels:
+        return op.refuse("unknown-shape", "splits channels into pieces whose sizes are not known")
+    parts = enumerate(_cut(placed.affine, sizes))
+    return Taken({index: Placed.of(part, axis) for index, part in parts if not part.is_identity})
+
+
+def _piece_sizes(op: Operator, axis: int) -> list[int] | None:
+    """The sizes of all outputs along an axis; None when one is not known."""
+    shapes = [op.output_shape(index) for index in range(len(op.node.outputs))]
+    sizes = [size for shape in shapes if shape is not None and isinstance(size := shape[axis], int)]
+    return sizes if len(sizes) == len(shapes) else None

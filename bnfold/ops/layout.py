@@ -1,45 +1,64 @@
-"""Operators that move elements and compute nothing: Transpose, Reshape, Flatten, Squeeze, Unsqueeze, Slice, Pad, ..."""
+"""Operators that move elements and compute nothing: Transpose, Reshape, Flatten, Squeeze, Unsqueeze, ..."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import gcd, prod
-
-import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.model.shapes import Shape
-from bnfold.ops.registry import pull
-from bnfold.ops.rule import NOTHING, Operator, Placed, Refusal, Rescale, Taken
+from bnfold.ops.registry import pull, push
+from bnfold.ops.rule import Operator, Placed, Refusal, Taken
+
+_Sources = list[int | None]
+"""Per axis of the output, the axis of the input that it is; None for a new one of size 1."""
 
 
-@pull("Transpose")
-def pull_transpose(op: Operator, placed: Placed) -> Taken | Refusal:
-    """Axes in another order.
+@pull("Transpose", "Squeeze", "Unsqueeze")
+def pull_axes(op: Operator, placed: Placed) -> Taken | Refusal:
+    """Axes in another order, without some of size 1, or with new ones of size 1.
 
-    Given: ``y = Transpose(x, perm)``. Result: the same map on axis ``perm[axis]`` of x.
-    Exact: always (ONNX Transpose-1, 13, 21).
+    Given: axis k of y is axis ``s[k]`` of x; for Transpose ``s = perm``. Result: the same map on axis ``s[axis]`` of x.
+    Exact: always (ONNX Transpose-1, 13, 21; Squeeze and Unsqueeze-1, 11, 13, 21).
     """
-    if placed.is_uniform:
-        return Taken({0: placed})
+    sources = [0] if placed.is_uniform else _source_axes(op)
+    if isinstance(sources, Refusal):
+        return sources
+    source = sources[placed.axis] if placed.axis < len(sources) else None
+    return _refuse_single(op, placed) if source is None else Taken({0: placed.on(source)})
+
+
+@push("Transpose", "Squeeze", "Unsqueeze")
+def push_axes(op: Operator, placed: Placed) -> Taken | Refusal:
+    """Axes in another order, without some of size 1, or with new ones of size 1.
+
+    Given: axis k of y is axis ``s[k]`` of x, which has a map. Result: the same map on the axis k with ``s[k] = axis``.
+    Exact: always, as for `pull_axes`.
+    """
+    sources = [0] if placed.is_uniform else _source_axes(op)
+    if isinstance(sources, Refusal):
+        return sources
+    return Taken({0: placed.on(sources.index(placed.axis))}) if placed.axis in sources else _refuse_single(op, placed)
+
+
+def _refuse_single(op: Operator, placed: Placed) -> Refusal:
+    return op.refuse("channels", f"has axis {placed.axis} on one side only, of size 1, and the affine more channels")
+
+
+def _source_axes(op: Operator) -> _Sources | Refusal:
+    return {"Transpose": _transposed, "Squeeze": _squeezed, "Unsqueeze": _unsqueezed}[op.node.op_type](op)
+
+
+def _transposed(op: Operator) -> _Sources | Refusal:
     perm = op.attribute("perm")
-    if perm is None:
-        rank = op.rank(0)
-        if rank is None:
-            return op.refuse("unknown-shape", "reverses the axes of a value whose rank is not known")
-        perm = list(reversed(range(rank)))
-    return Taken({0: placed.on(perm[placed.axis])})
+    if perm is not None:
+        return list(perm)
+    rank = op.rank(0)
+    if rank is None:
+        return op.refuse("unknown-shape", "reverses the axes of a value whose rank is not known")
+    return list(reversed(range(rank)))
 
 
-@pull("Squeeze")
-def pull_squeeze(op: Operator, placed: Placed) -> Taken | Refusal:
-    """Fewer axes.
-
-    Given: y is x without some axes of size 1. Result: the same map on the axis that it was.
-    Exact: always (ONNX Squeeze-1, 11, 13, 21).
-    """
-    if placed.is_uniform:
-        return Taken({0: placed})
+def _squeezed(op: Operator) -> _Sources | Refusal:
     shape, axes = op.shape(0), _axes(op)
     if isinstance(axes, Refusal):
         return axes
@@ -48,28 +67,17 @@ def pull_squeeze(op: Operator, placed: Placed) -> Taken | Refusal:
     if shape is None or (axes is None and not all(isinstance(size, int) for size in shape)):
         return op.refuse("unknown-shape", "squeezes a value whose shape is not known")
     squeezed = {axis % len(shape) for axis in axes} if axes is not None else {k for k, n in enumerate(shape) if n == 1}
-    kept = [axis for axis in range(len(shape)) if axis not in squeezed]
-    return Taken({0: placed.on(kept[placed.axis])})
+    return [axis for axis in range(len(shape)) if axis not in squeezed]
 
 
-@pull("Unsqueeze")
-def pull_unsqueeze(op: Operator, placed: Placed) -> Taken | Refusal:
-    """More axes.
-
-    Given: y is x with new axes of size 1. Result: the same map on the axis that it was.
-    Exact: always (ONNX Unsqueeze-1, 11, 13, 21).
-    """
-    if placed.is_uniform:
-        return Taken({0: placed})
+def _unsqueezed(op: Operator) -> _Sources | Refusal:
     axes, rank = _axes(op), op.output_rank()
     if isinstance(axes, Refusal):
         return axes
     if rank is None or axes is None:
         return op.refuse("unknown-shape", "unsqueezes a value whose rank is not known")
     new = {axis % rank for axis in axes}
-    if placed.axis in new:
-        return op.refuse("channels", f"makes axis {placed.axis} of size 1, and the affine has more channels")
-    return Taken({0: placed.on(placed.axis - sum(axis < placed.axis for axis in new))})
+    return [None if k in new else k - sum(axis < k for axis in new) for k in range(rank)]
 
 
 def _axes(op: Operator) -> list[int] | Refusal | None:
@@ -94,16 +102,38 @@ def pull_reshape(op: Operator, placed: Placed) -> Taken | Refusal:
     Exact: iff it varies along one axis of x only, and the sizes that matter are static (Reshape-1, 5, 13, 14, 19;
     Flatten-1, 9, 11, 13).
     """
+    before, after = _shapes(op)
+    return _reshaped(op, placed, after, before)
+
+
+@push("Reshape", "Flatten")
+def push_reshape(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A Reshape or Flatten.
+
+    Given: y holds the elements of x, which has a map, in the same (C) order. Result: the map spread over the axes of x,
+    and read off along those of y: ``a`` becomes ``np.repeat(a, H*W)`` when (C, H, W) is flattened.
+    Exact: iff it varies along one axis of y only, and as for `pull_reshape`.
+    """
+    before, after = _shapes(op)
+    return _reshaped(op, placed, before, after)
+
+
+def _shapes(op: Operator) -> tuple[Shape | None, Shape | None]:
+    """The shapes before and after a Reshape or Flatten."""
+    return op.shape(0), op.output_shape() or _stated_shape(op)
+
+
+def _reshaped(op: Operator, placed: Placed, shape: Shape | None, to: Shape | None) -> Taken | Refusal:
+    """The map on a value of `shape`, moved to the other side of the operator, which has shape `to`."""
     if placed.is_uniform:
         return Taken({0: placed})
-    before, after = op.shape(0), op.output_shape() or _stated_shape(op)
-    if before is None or after is None:
+    if shape is None or to is None:
         return op.refuse("unknown-shape", "reshapes a value whose shape is not known")
-    moved = _through_reshape(placed, after, before)
+    moved = _through_reshape(placed, shape, to)
     if moved is None:
-        return op.refuse(
-            "reshape", f"reshapes {_text(before)} to {_text(after)}, across which one map per channel does not carry"
-        )
+        before, after = _shapes(op)
+        text = f"reshapes {_text(before)} to {_text(after)}, across which one map per channel does not carry"
+        return op.refuse("reshape", text)
     return Taken({0: moved})
 
 
@@ -197,33 +227,35 @@ def _static(shape: Shape) -> list[int] | None:
     return sizes if len(sizes) == len(shape) else None
 
 
-def _text(shape: Shape) -> str:
-    return "(" + ", ".join("?" if size is None else str(size) for size in shape) + ")"
+def _text(shape: Shape | None) -> str:
+    return "(" + ", ".join("?" if size is None else str(size) for size in shape or ()) + ")"
 
 
 @pull("DepthToSpace")
-def pull_depth_to_space(op: Operator, placed: Placed) -> Taken | Refusal:
-    """Channels become blocks of space.
+@push("SpaceToDepth")
+def spread_over_depth(op: Operator, placed: Placed) -> Taken | Refusal:
+    """Channels become blocks of space or the other way round, the map lies where the space is.
 
-    Given: ``x: [N, C*b*b, H, W]``, ``y: [N, C, H*b, W*b]``. Result: channel ``(i*b + j)*C + c`` of x (mode DCR) or
-    ``c*b*b + i*b + j`` (CRD) gets the map of channel c: a tile, or runs. Exact: always (DepthToSpace-1, 11, 13, 28).
+    Given: wide ``[N, C, H*b, W*b]`` with the map, and deep ``[N, C*b*b, H, W]``. Result: deep channel
+    ``(i*b + j)*C + c`` (mode DCR) or ``c*b*b + i*b + j`` (CRD) gets the map of channel c: a tile, or runs.
+    Exact: always (DepthToSpace-1, 11, 13, 28; SpaceToDepth-1, 13, 28, which brought the mode).
     """
-    if not placed.is_uniform and placed.axis != 1:
-        return op.refuse("axis", f"moves elements along axis {placed.axis}, along which the affine differs")
-    area = int(op.attribute("blocksize")) ** 2
     if placed.is_uniform:
         return Taken({0: placed})
+    if placed.axis != 1:
+        return op.refuse("axis", f"moves elements along axis {placed.axis}, along which the affine differs")
+    area = int(op.attribute("blocksize")) ** 2
     spread = placed.affine.repeat(area) if op.attribute("mode", "DCR") == "CRD" else placed.affine.tile(area)
     return Taken({0: Placed(spread, 1)})
 
 
 @pull("SpaceToDepth")
-def pull_space_to_depth(op: Operator, placed: Placed) -> Taken | Refusal:
-    """Blocks of space become channels.
+@push("DepthToSpace")
+def gather_from_depth(op: Operator, placed: Placed) -> Taken | Refusal:
+    """Blocks of space become channels or the other way round, the map lies where the depth is.
 
-    Given: ``x: [N, C, H*b, W*b]``, ``y: [N, b*b*C, H, W]``, channel ``(i*b + j)*C + c`` (mode DCR) or
-    ``c*b*b + i*b + j`` (CRD). Result: the map of channel c.
-    Exact: iff all b*b places of a block have the same map (SpaceToDepth-1, 13, 28, which brought the mode).
+    Given: as for `spread_over_depth`, but the deep side has the map. Result: channel c of the wide side gets the one
+    that all its places have. Exact: iff the b*b places of a block have the same map.
     """
     if placed.is_uniform:
         return Taken({0: placed})
@@ -233,142 +265,5 @@ def pull_space_to_depth(op: Operator, placed: Placed) -> Taken | Refusal:
     channels, runs = placed.affine.channels, op.attribute("mode", "DCR") == "CRD"
     moved = placed.affine.moved((channels,), 0, (channels // area, area) if runs else (area, channels // area))
     if moved is None or moved[1] != (0 if runs else 1):
-        return op.refuse("reshape", "makes channels of the places of a block, and the affine differs between those")
+        return op.refuse("reshape", "moves channels to the places of a block, and the affine differs between those")
     return Taken({0: Placed(moved[0], 1)})
-
-
-@pull("Slice")
-def pull_slice(op: Operator, placed: Placed) -> Taken | Refusal:
-    """Part of a value.
-
-    Given: ``y = x[start:end:step]`` along some axes. Result: the same map on x; where the channels are sliced, the
-    identity on the channels that y does not have.
-    Exact: always; the bounds must be constant where they concern the channel axis (ONNX Slice-1, 10, 11, 13).
-    """
-    if placed.is_uniform:
-        return Taken({0: placed})
-    bounds = _slice_bounds(op, placed.axis)
-    if isinstance(bounds, Refusal):
-        return bounds
-    if bounds is None:
-        return Taken({0: placed})
-    channels = op.dim(0, placed.axis)
-    if not isinstance(channels, int):
-        return op.refuse("unknown-shape", "slices the channels of a value, and their number is not known")
-    chosen = np.arange(channels)[bounds]
-    if chosen.size != placed.affine.channels:
-        return op.refuse("channels", f"leaves {chosen.size} channels, and the affine has {placed.affine.channels}")
-    scale, shift = np.ones(channels), np.zeros(channels)
-    scale[chosen], shift[chosen] = placed.affine.scale, placed.affine.shift
-    return Taken({0: Placed(Affine(scale, shift), placed.axis)})
-
-
-def _slice_bounds(op: Operator, axis: int) -> slice | Refusal | None:
-    """The slice along `axis`, None when that axis is left whole."""
-    parts = _slice_parts(op)
-    if isinstance(parts, Refusal):
-        return parts
-    starts, ends, axes, steps = parts
-    rank = op.rank(0)
-    if axes is not None and any(a < 0 for a in axes) and rank is None:
-        return op.refuse("unknown-shape", "counts its axes from the end of a value whose rank is not known")
-    places = range(axis + 1) if axes is None else [a % rank if rank else a for a in axes]
-    if axis not in places:
-        return None
-    place = list(places).index(axis)
-    if starts is None or ends is None or steps is None:
-        return op.refuse("dynamic-slice", "slices the channels between bounds that are no constants")
-    if place >= len(starts):
-        return None
-    if not len(starts) == len(ends) == len(steps) or not steps[place]:
-        return op.refuse("malformed", "has a step of zero, or lists of bounds of different lengths")
-    return slice(starts[place], ends[place], steps[place])
-
-
-_Numbers = list[int] | None
-
-
-def _slice_parts(op: Operator) -> tuple[_Numbers, _Numbers, _Numbers, _Numbers] | Refusal:
-    """(starts, ends, axes, steps); None for what is no constant, and for axes that are not stated."""
-    if op.node.since_version < 10:
-        starts, ends, axes = (op.attribute(name) for name in ("starts", "ends", "axes"))
-        return list(starts), list(ends), None if axes is None else list(axes), [1] * len(starts)
-    starts, ends, axes, steps = (_numbers(op, index) for index in (1, 2, 3, 4))
-    if op.input(3) is not None and axes is None:
-        return op.refuse("dynamic-axes", "slices along axes that are no constant")
-    if op.input(4) is None:
-        steps = [1] * len(starts or axes or ())
-    return starts, ends, axes, steps
-
-
-def _numbers(op: Operator, index: int) -> list[int] | None:
-    constant = op.constant(index)
-    return None if constant is None else [int(n) for n in constant.values.reshape(-1)]
-
-
-@pull("Pad")
-def pull_pad(op: Operator, placed: Placed) -> Taken | Refusal:
-    """A border around a value.
-
-    Given: ``y = Pad(x)``. Result: the same map on x; a constant border ``c`` becomes ``a c + b``.
-    Exact: for reflect, edge and wrap, off the channel axis; for a constant iff ``a c + b`` is the same number in every
-    channel (ONNX Pad-1, 2, 11, 13, 18 to 25).
-    """
-    pads = _pads(op, placed)
-    if isinstance(pads, Refusal):
-        return pads
-    if not any(pad > 0 for pad in pads):
-        return Taken({0: placed})
-    if op.attribute("mode", "constant") != "constant":
-        return Taken({0: placed})
-    return _pull_constant_border(op, placed)
-
-
-def _pull_constant_border(op: Operator, placed: Placed) -> Taken | Refusal:
-    border = _border(op)
-    if border is None:
-        return op.refuse("dynamic-pad", "pads with a value that is no constant")
-    wanted = placed.affine(np.full(placed.affine.channels, border))  # [C]
-    if np.all(wanted == border):
-        return Taken({0: placed})
-    if not np.all(wanted == wanted[0]):
-        return op.refuse("shift", f"pads with {border:g}, which would have to differ from channel to channel")
-    return _with_border(op, placed, float(wanted[0]))
-
-
-def _with_border(op: Operator, placed: Placed, border: float) -> Taken | Refusal:
-    if op.node.since_version < 11:
-        return Taken({0: placed}, attributes={"value": border})
-    return Taken({0: placed}, {2: Rescale(np.zeros(()), np.asarray(border, np.float64), of=NOTHING)})
-
-
-def _border(op: Operator) -> float | None:
-    """The constant that is padded with; None when it is no constant."""
-    if op.node.since_version < 11:
-        return float(op.attribute("value", 0.0))
-    if op.input(2) is None:
-        return 0.0
-    constant = op.constant(2)
-    return None if constant is None or constant.wide.size != 1 else float(constant.wide.reshape(()))
-
-
-def _pads(op: Operator, placed: Placed) -> Sequence[int] | Refusal:
-    """All pads; a refusal where the channel axis is padded, or that can not be known."""
-    if op.node.since_version < 11:
-        stated = op.attribute("pads") if op.node.since_version >= 2 else op.attribute("paddings")
-        pads = None if stated is None else list(stated)
-    else:
-        pads = _numbers(op, 1)
-    if pads is None:
-        return op.refuse("dynamic-pad", "pads by amounts that are no constants")
-    axes = _numbers(op, 3) if op.input(3) is not None else list(range(len(pads) // 2))
-    rank = op.rank(0)
-    if axes is None or rank is None:
-        return op.refuse("unknown-shape", "pads along axes that are not known")
-    half = len(pads) // 2
-    if len(pads) != 2 * len(axes):
-        return op.refuse("malformed", f"has {len(pads)} pads for {len(axes)} axes")
-    padded = {axis % rank for k, axis in enumerate(axes) if pads[k] or pads[k + half]}
-    if placed.axis in padded and not placed.is_uniform:
-        return op.refuse("axis", f"pads along axis {placed.axis}, along which the affine differs")
-    return pads

@@ -26,7 +26,7 @@ def pull_conv(op: Operator, placed: Placed) -> Taken | Refusal:
     Result: ``W' = a[:, None, ...] * W``, ``B' = a * B + b``. Groups change nothing: each output channel has its rows.
     Exact: always (ONNX Conv-1, 11, 22).
     """
-    weight = _float_constant(op, 1, "weight")
+    weight = float_constant(op, 1, "weight")
     if isinstance(weight, Refusal):
         return weight
     affine = _over_axis_one(op, placed, weight.shape[0])
@@ -47,7 +47,7 @@ def pull_conv_transpose(op: Operator, placed: Placed) -> Taken | Refusal:
     Result: ``W'[i, o] = a[j*O/g + o] * W[i, o]`` for i in group j; ``B' = a * B + b``.
     Exact: always (ONNX ConvTranspose-1, 11, 22).
     """
-    weight = _float_constant(op, 1, "weight")
+    weight = float_constant(op, 1, "weight")
     if isinstance(weight, Refusal):
         return weight
     shape, group = weight.shape, int(op.attribute("group", 1))
@@ -78,13 +78,13 @@ def pull_gemm(op: Operator, placed: Placed) -> Taken | Refusal:
     side = _gemm_side(op, placed)
     if isinstance(side, Refusal):
         return side
-    weight = _float_constant(op, side, "matrix")
+    weight = float_constant(op, side, "matrix")
     if isinstance(weight, Refusal):
         return weight
     transposed = bool(op.attribute("transB" if side else "transA", 0))
     axis = side if not transposed else 1 - side  # the axis of B (or A) that runs along the affine's axis of Y
     if not placed.is_uniform and weight.shape[axis] != placed.affine.channels:
-        return _other_channels(op, placed, weight.shape[axis])
+        return other_channels(op, placed, weight.shape[axis])
     affine = placed.affine.expand(weight.shape[axis])
     addend = _gemm_addend(op, Placed(affine, side))
     if isinstance(addend, Refusal):
@@ -96,7 +96,7 @@ def pull_gemm(op: Operator, placed: Placed) -> Taken | Refusal:
 def _gemm_side(op: Operator, placed: Placed) -> int | Refusal:
     """Which matrix takes the scale: 1 (B) for columns, 0 (A) for rows, either for a uniform map."""
     if not placed.is_uniform:
-        return placed.axis if placed.axis in (0, 1) else _wrong_axis(op, placed)
+        return placed.axis if placed.axis in (0, 1) else wrong_axis(op, placed)
     return 1 if op.constant(1) is not None or op.constant(0) is None else 0
 
 
@@ -110,16 +110,17 @@ def _gemm_addend(op: Operator, placed: Placed) -> Taken | Refusal:
     if not op.has(2) or beta == 0.0:
         if placed.affine.is_scaling:
             return Taken()
-        return _with_beta_one(op, {2: Rescale(NO_FACTOR, shift, of=NOTHING)}, shift.ndim)
+        return with_beta_one(op, {2: Rescale(NO_FACTOR, shift, of=NOTHING)}, shift.ndim)
     constant = op.constant(2)
     if constant is None:
         return _gemm_moving_addend(op, placed, beta)
     if not constant.is_float:
         return _not_float(op, constant, "addend")
-    return _with_beta_one(op, {2: Rescale(scale * beta, shift)}, max(constant.rank, scale.ndim))
+    return with_beta_one(op, {2: Rescale(scale * beta, shift)}, max(constant.rank, scale.ndim))
 
 
-def _with_beta_one(op: Operator, constants: dict[int, Rescale], rank: int) -> Taken:
+def with_beta_one(op: Operator, constants: dict[int, Rescale], rank: int) -> Taken:
+    """The edits of a Gemm whose addend has `beta` in it already; the new addend has that rank."""
     attributes: dict[str, float | int | None] = {} if op.attribute("beta", 1.0) == 1.0 else {"beta": 1.0}
     if op.node.since_version < 7 and rank < 2:
         attributes["broadcast"] = 1
@@ -149,7 +150,7 @@ def pull_matmul(op: Operator, placed: Placed) -> Taken | Refusal:
     side = next((k for k in (1, 0) if op.constant(k) is not None), None)
     if side is None:
         return op.refuse("dynamic-weight", "multiplies two values neither of which is a constant")
-    weight = _float_constant(op, side, "matrix")
+    weight = float_constant(op, side, "matrix")
     if isinstance(weight, Refusal):
         return weight
     rank = op.output_rank()
@@ -160,10 +161,10 @@ def pull_matmul(op: Operator, placed: Placed) -> Taken | Refusal:
     # columns of the right matrix are y's last axis, rows of the left one the last but one
     from_end = 1 if side == 1 else 2
     if weight.rank < 2 or placed.axis != rank - from_end:
-        return _wrong_axis(op, placed)
+        return wrong_axis(op, placed)
     axis = weight.rank - from_end
     if weight.shape[axis] != placed.affine.channels:
-        return _other_channels(op, placed, weight.shape[axis])
+        return other_channels(op, placed, weight.shape[axis])
     factor = along(placed.affine.scale, axis, weight.rank)
     return Taken(constants=scaled(side, factor), behind=_shift(placed))
 
@@ -178,9 +179,9 @@ def _shift(placed: Placed) -> Placed | None:
 def _over_axis_one(op: Operator, placed: Placed, channels: int) -> Affine | Refusal:
     """The map over all output channels, which are axis 1 of every convolution."""
     if not placed.is_uniform and placed.axis != 1:
-        return _wrong_axis(op, placed)
+        return wrong_axis(op, placed)
     if placed.affine.channels not in (1, channels):
-        return _other_channels(op, placed, channels)
+        return other_channels(op, placed, channels)
     return placed.affine.expand(channels)
 
 
@@ -188,13 +189,13 @@ def _bias(op: Operator, index: int, affine: Affine) -> dict[int, Rescale] | Refu
     """``B' = a * B + b``; none is made where none is needed."""
     if not op.has(index):
         return {} if affine.is_scaling else {index: Rescale(NO_FACTOR, affine.shift, of=NOTHING)}
-    bias = _float_constant(op, index, "bias")
+    bias = float_constant(op, index, "bias")
     if isinstance(bias, Refusal):
         return bias
     return {index: Rescale(affine.scale, affine.shift)}
 
 
-def _float_constant(op: Operator, index: int, role: str) -> Constant | Refusal:
+def float_constant(op: Operator, index: int, role: str) -> Constant | Refusal:
     """A constant input in a type that bnfold computes with."""
     value, constant = op.input(index), op.constant(index)
     if not op.has(index):
@@ -210,9 +211,11 @@ def _not_float(op: Operator, constant: Constant, role: str) -> Refusal:
     return op.refuse("type", f"has a {role} of type {type_name(constant.elem_type)}, which holds no folded number")
 
 
-def _wrong_axis(op: Operator, placed: Placed) -> Refusal:
-    return op.refuse("axis", f"has its output channels on another axis than axis {placed.axis}, where the affine lies")
+def wrong_axis(op: Operator, placed: Placed) -> Refusal:
+    """The affine lies on another axis than the operator's channels."""
+    return op.refuse("axis", f"has its channels on another axis than axis {placed.axis}, where the affine lies")
 
 
-def _other_channels(op: Operator, placed: Placed, channels: int) -> Refusal:
-    return op.refuse("channels", f"has {channels} output channels, and the affine {placed.affine.channels}")
+def other_channels(op: Operator, placed: Placed, channels: int) -> Refusal:
+    """The affine has another number of channels than the operator."""
+    return op.refuse("channels", f"has {channels} channels, and the affine {placed.affine.channels}")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from math import prod
 
 from bnfold.affine import Affine
-from bnfold.ops.registry import pull
+from bnfold.ops.registry import pull, push
 from bnfold.ops.rule import Operator, Placed, Refusal, Taken
 
 
 @pull("MaxPool", "GlobalMaxPool")
-def pull_max_pool(op: Operator, placed: Placed) -> Taken | Refusal:
+@push("MaxPool", "GlobalMaxPool")
+def carry_max_pool(op: Operator, placed: Placed) -> Taken | Refusal:
     """A maximum over space.
 
-    Given: ``y = max over a window of x``, padded with -inf. Result: the same map on x.
+    Given: ``y = max over a window of x``, padded with -inf. Result: the same map on the other side.
     Exact: iff ``a >= 0``, whatever b, pads and ceil_mode; ``a > 0`` when the indices are used, which a zero scale would
     tie (ONNX MaxPool-1, 8, 10, 11, 12, 22, GlobalMaxPool-1).
     """
@@ -28,10 +29,11 @@ def pull_max_pool(op: Operator, placed: Placed) -> Taken | Refusal:
 
 
 @pull("AveragePool")
-def pull_average_pool(op: Operator, placed: Placed) -> Taken | Refusal:
+@push("AveragePool")
+def carry_average_pool(op: Operator, placed: Placed) -> Taken | Refusal:
     """A mean over space.
 
-    Given: ``y = mean over a window of x``. Result: the same map on x.
+    Given: ``y = mean over a window of x``. Result: the same map on the other side.
     Exact: always where only x is averaged; where zeros of the padding are counted too (``count_include_pad = 1`` with
     padding that takes effect) iff ``b = 0`` (ONNX AveragePool-1, 7, 10, 11, 19, 22).
     """
@@ -51,16 +53,22 @@ def _pads(op: Operator) -> bool:
 
 
 @pull("GlobalAveragePool")
-def pull_global_average_pool(op: Operator, placed: Placed) -> Taken | Refusal:
-    """Given: ``y = mean over space of x``. Result: the same map on x. Exact: always (ONNX GlobalAveragePool-1, 22)."""
+@push("GlobalAveragePool")
+def carry_global_average_pool(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A mean over all of space.
+
+    Given: ``y = mean over space of x``. Result: the same map on the other side.
+    Exact: always (ONNX GlobalAveragePool-1, 22).
+    """
     return _refuse_spatial(op, placed) or Taken({0: placed})
 
 
 @pull("LpPool", "GlobalLpPool")
-def pull_lp_pool(op: Operator, placed: Placed) -> Taken | Refusal:
+@push("LpPool", "GlobalLpPool")
+def carry_lp_pool(op: Operator, placed: Placed) -> Taken | Refusal:
     """A norm over space.
 
-    Given: ``y = (sum over a window of |x|^p)^(1/p)``. Result: the same map on x.
+    Given: ``y = (sum over a window of |x|^p)^(1/p)``. Result: the same map on the other side.
     Exact: iff ``a >= 0`` and ``b = 0`` (ONNX LpPool-1, 2, 11, 18, 22, GlobalLpPool-1, 2, 22).
     """
     refusal = _refuse_spatial(op, placed)
@@ -87,8 +95,17 @@ def pull_reduce_mean(op: Operator, placed: Placed) -> Taken | Refusal:
     Given: ``y = mean of x over axes``. Result: the same map on x, on the axis that it had there.
     Exact: iff the channel axis is not among the axes, or the map is uniform (ONNX ReduceMean-1, 11, 13, 18).
     """
-    source = _source_axis(op, placed)
-    return source if isinstance(source, Refusal) else Taken({0: placed.on(source)})
+    return _moves(_before(op, placed))
+
+
+@push("ReduceMean")
+def push_reduce_mean(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A mean over chosen axes.
+
+    Given: ``y = mean of x over axes``, x with a map. Result: the same map on y, on the axis that it has there.
+    Exact: as for `pull_reduce_mean`.
+    """
+    return _moves(_behind(op, placed))
 
 
 @pull("ReduceMax")
@@ -98,10 +115,23 @@ def pull_reduce_max(op: Operator, placed: Placed) -> Taken | Refusal:
     Given: ``y = max of x over axes``. Result: the same map on x, on the axis that it had there.
     Exact: iff ``a >= 0``, and as for `pull_reduce_mean` (ONNX ReduceMax-1, 11, 12, 13, 18, 20).
     """
-    if not placed.affine.is_nonnegative:
-        return op.refuse("negative-scale", "takes maxima, which a negative scale would turn into minima")
-    source = _source_axis(op, placed)
-    return source if isinstance(source, Refusal) else Taken({0: placed.on(source)})
+    return _refuse_minima(op, placed) or _moves(_before(op, placed))
+
+
+@push("ReduceMax")
+def push_reduce_max(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A maximum over chosen axes.
+
+    Given: ``y = max of x over axes``, x with a map. Result: the same map on y, on the axis that it has there.
+    Exact: as for `pull_reduce_max`.
+    """
+    return _refuse_minima(op, placed) or _moves(_behind(op, placed))
+
+
+def _refuse_minima(op: Operator, placed: Placed) -> Refusal | None:
+    if placed.affine.is_nonnegative:
+        return None
+    return op.refuse("negative-scale", "takes maxima, which a negative scale would turn into minima")
 
 
 @pull("ReduceSum")
@@ -112,15 +142,27 @@ def pull_reduce_sum(op: Operator, placed: Placed) -> Taken | Refusal:
     Exact: iff the channel axis is not among the axes (or the map is uniform), and b = 0 or n is static
     (ONNX ReduceSum-1, 11, 13).
     """
-    source = _source_axis(op, placed)
+    source, count = _before(op, placed), _terms(op, placed)
     if isinstance(source, Refusal):
         return source
-    if placed.affine.is_scaling:
-        return Taken({0: placed.on(source)})
-    count = _count(op)
-    if count is None:
-        return op.refuse("shift", "sums a number of elements that is not known, so the shift has no share for each")
-    return Taken({0: Placed(Affine(placed.affine.scale, placed.affine.shift / count), placed.axis).on(source)})
+    if isinstance(count, Refusal):
+        return count
+    return Taken({0: Placed(Affine(source.affine.scale, source.affine.shift / count), source.axis)})
+
+
+@push("ReduceSum")
+def push_reduce_sum(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A sum over chosen axes.
+
+    Given: ``y = sum of x over axes``, n terms, x with a map. Result: ``(a, n b)`` on y.
+    Exact: as for `pull_reduce_sum`.
+    """
+    target, count = _behind(op, placed), _terms(op, placed)
+    if isinstance(target, Refusal):
+        return target
+    if isinstance(count, Refusal):
+        return count
+    return Taken({0: Placed(Affine(target.affine.scale, target.affine.shift * count), target.axis)})
 
 
 def _reduced_axes(op: Operator) -> list[int] | Refusal:
@@ -136,23 +178,58 @@ def _reduced_axes(op: Operator) -> list[int] | Refusal:
     return [int(axis) for axis in axes.values]
 
 
-def _source_axis(op: Operator, placed: Placed) -> int | Refusal:
-    """The axis of the input that the affine's axis of the output was."""
+def _moves(moved: Placed | Refusal) -> Taken | Refusal:
+    return moved if isinstance(moved, Refusal) else Taken({0: moved})
+
+
+def _before(op: Operator, placed: Placed) -> Placed | Refusal:
+    """The map of the output on the axis that it had before the reduction."""
+    axes = _kept_axes(op, placed)
+    if isinstance(axes, Refusal):
+        return axes
+    source = axes[placed.axis] if placed.axis < len(axes) else None
+    return _refuse_reduced(op, placed) if source is None else placed.on(source)
+
+
+def _behind(op: Operator, placed: Placed) -> Placed | Refusal:
+    """The map of the input on the axis that it has behind the reduction."""
+    axes = _kept_axes(op, placed)
+    if isinstance(axes, Refusal):
+        return axes
+    return placed.on(axes.index(placed.axis)) if placed.axis in axes else _refuse_reduced(op, placed)
+
+
+def _refuse_reduced(op: Operator, placed: Placed) -> Refusal:
+    return op.refuse("axis", f"reduces over axis {placed.axis}, along which the affine differs")
+
+
+def _kept_axes(op: Operator, placed: Placed) -> list[int | None] | Refusal:
+    """Per axis of the output, the axis of the input that it is; None for one that was reduced to size 1.
+
+    As far as the map needs to know: a uniform one moves from axis 0 to axis 0.
+    """
+    if placed.is_uniform:
+        return [0]
     axes = _reduced_axes(op)
     if isinstance(axes, Refusal):
         return axes
-    if placed.is_uniform:
-        return 0
     if not axes and op.attribute("noop_with_empty_axes", 0):
-        return placed.axis
+        return list(range(placed.axis + 1))
     rank = op.rank(0)
     if rank is None:
         return op.refuse("unknown-shape", "reduces a value whose rank is not known")
     reduced = {axis % rank for axis in axes} or set(range(rank))
-    kept = list(range(rank)) if op.attribute("keepdims", 1) else [k for k in range(rank) if k not in reduced]
-    if placed.axis >= len(kept) or kept[placed.axis] in reduced:
-        return op.refuse("axis", f"reduces over axis {placed.axis}, along which the affine differs")
-    return kept[placed.axis]
+    if op.attribute("keepdims", 1):
+        return [None if k in reduced else k for k in range(rank)]
+    return [k for k in range(rank) if k not in reduced]
+
+
+def _terms(op: Operator, placed: Placed) -> int | Refusal:
+    """How many elements each sum has; 1 where that does not matter, as there is no shift."""
+    count = 1 if placed.affine.is_scaling else _count(op)
+    if count is None:
+        return op.refuse("shift", "sums a number of elements that is not known, so the shift has no share for each")
+    return count
 
 
 def _count(op: Operator) -> int | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from bnfold.ops.registry import pull
+from bnfold.ops.registry import pull, push
 from bnfold.ops.rule import Operator, Placed, Refusal, Taken
 
 
 @pull("Resize", "Upsample")
-def pull_resize(op: Operator, placed: Placed) -> Taken | Refusal:
+@push("Resize", "Upsample")
+def carry_resize(op: Operator, placed: Placed) -> Taken | Refusal:
     """A resampling along some axes.
 
     Given: ``y = sum of w_k x_k`` with ``sum of w_k = 1`` (nearest, linear, cubic; antialias and exclude_outside too).
-    Result: the same map on x.
+    Result: the same map on the other side.
     Exact: iff the channel axis is not resampled, and nothing is extrapolated: ``tf_crop_and_resize`` puts a constant
     outside (ONNX Resize-10, 11, 13, 18, 19, Upsample-7, 9).
     """

@@ -218,9 +218,10 @@ class Operator:
 
     def attribute(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 (an attribute is of any type)
         """An attribute, by default as the specification says."""
-        if self.edits.attributes.get(name) is not None:
-            return self.edits.attributes[name]
-        return self.node.attribute(name, default)
+        if name not in self.edits.attributes:
+            return self.node.attribute(name, default)
+        value = self.edits.attributes[name]
+        return default if value is None else value
 
     def shape(self, index: int) -> Shape | None:
         """The shape of an input."""

@@ -1,0 +1,102 @@
+"""Pulling: a map goes from a wire to the node that produces it, and on to that node's inputs."""
+
+from __future__ import annotations
+
+from bnfold.folding.attempt import Attempt, Blocked, Request, _Pending, named, readers_named
+from bnfold.folding.plan import Change
+from bnfold.folding.rounding import refuse_rounding
+from bnfold.folding.sources import Source
+from bnfold.model.graph import Node, Value
+from bnfold.ops.registry import pull
+from bnfold.ops.rule import Refusal, Taken
+
+
+class PullAttempt(Attempt):
+    """Requests to make wires other than they are; the latest node is asked first."""
+
+    def _refuse_bare(self, wire: Value) -> Refusal | None:
+        return refuse_wire(wire)
+
+    def _enter(self, request: Request) -> None:
+        node = self._producer(request)
+        self._queue(-self.context.rank[node.address], request.wire.output_index, request)
+
+    def _producer(self, request: Request) -> Node:
+        """The node that has to make the wire another.
+
+        Raises:
+            Blocked: there is none, or no map at all passes the wire.
+        """
+        wire = request.wire
+        refusal = self.context.remembered(wire) or refuse_wire(wire)
+        if refusal is not None or wire.producer is None:
+            raise Blocked(refusal or _refuse_front(wire), request, always=True)
+        if wire.producer.address not in self.context.rank:
+            refusal = Refusal("cycle", wire.producer.label, f"{named(wire.producer)} depends on itself")
+            raise Blocked(refusal, request, always=True)
+        return wire.producer
+
+    def _follow(self, requests: list[_Pending]) -> None:
+        request = requests[0].request
+        node = self._producer(request)
+        source = self._source(node, request, pushing=False)
+        if source is not None:
+            self._compose(request, source)
+        else:
+            self._ask([pending.request for pending in requests], node)
+
+    def _compose(self, request: Request, source: Source) -> None:
+        """An affine on the way: the two become one. Where that can not go on, the first may take the second in."""
+        total = source.placed.then(request.placed)
+        if total is None:
+            self._over_another_axis(source, request)
+            self._ask([request], source.node)
+            return
+        if self.merging and not self._is_gone(source) and pull.rule(source.node) is not None:
+            self._offer(lambda: self._ask([request], source.node), for_shifts_only=False)
+        self.state.removed[source.node.address] = source
+        self._arrive(source.wire, total, request)
+
+    def _ask(self, requests: list[Request], node: Node) -> None:
+        known = self._change(node)
+        pulled = {**known.pulled, **{request.wire.output_index: request.placed for request in requests}}
+        maps = Change(known.op, pulled, known.pushed)
+        self._pass_on(self._settle(node, maps, requests[0]), maps, requests[0])
+
+    def _pass_on(self, change: Change, maps: Change, request: Request) -> None:
+        """Go on to the node's inputs; where its rule knows another way, keep that in mind."""
+        op = change.op
+        if change.taken.otherwise is not None:
+            other = change.taken.otherwise
+            self._offer(lambda: self._take(maps, other, request), for_shifts_only=True)
+        for index, placed in change.wanted.items():
+            wire = op.input(index)
+            if wire is not None:
+                self._request(wire, placed, request)
+
+    def _take(self, maps: Change, taken: Taken, request: Request) -> None:
+        refusal = refuse_rounding(maps.op, taken)
+        if refusal is not None:
+            raise Blocked(refusal, request)
+        change = Change(maps.op, maps.pulled, maps.pushed, taken, taken.moves)
+        self.state.changes[maps.op.node.address] = change
+        self._pass_on(change, maps, request)
+
+
+def refuse_wire(wire: Value) -> Refusal | None:
+    """Whether something besides the one reader would see the map."""
+    node = wire.producer
+    if node is None:
+        return _refuse_front(wire)
+    if wire.is_output:
+        return Refusal("graph-output", node.label, f"'{wire.name}', the output of {named(node)}, is a graph output too")
+    if len(wire.value_readers) > 1:
+        text = f"'{wire.name}', the output of {named(node)}, is read by {readers_named(wire)}"
+        return Refusal("several-readers", node.label, text)
+    if any(reader.scope is not wire.scope for reader, _ in wire.value_readers):
+        return Refusal("captured", node.label, f"'{wire.name}' is made outside of the body that reads it")
+    return None
+
+
+def _refuse_front(wire: Value) -> Refusal:
+    return Refusal("graph-input", wire.name, f"'{wire.name}' is an input or a constant: nothing in front absorbs it")

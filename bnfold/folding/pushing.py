@@ -1,0 +1,98 @@
+"""Pushing: a wire comes without its map, and the map goes to every node that reads it, and on to their outputs."""
+
+from __future__ import annotations
+
+from bnfold.folding.attempt import Attempt, Blocked, Request, _Pending, named
+from bnfold.folding.plan import Change
+from bnfold.folding.rounding import refuse_rounding
+from bnfold.folding.sources import Source
+from bnfold.model.graph import Node, Value
+from bnfold.ops.registry import push
+from bnfold.ops.rule import Refusal, Taken
+
+
+class PushAttempt(Attempt):
+    """Maps that are owed on wires; the earliest reader is asked first."""
+
+    def _refuse_bare(self, wire: Value) -> Refusal | None:
+        return _refuse_output(wire)
+
+    def _enter(self, request: Request) -> None:
+        refusal = refuse_readers(request.wire)
+        if refusal is not None:
+            raise Blocked(refusal, request, always=True)
+        for reader, index in request.wire.value_readers:
+            if reader.address not in self.context.rank:
+                raise Blocked(
+                    Refusal("cycle", reader.label, f"{named(reader)} depends on itself"), request, always=True
+                )
+            self._queue(self.context.rank[reader.address], index, request)
+
+    def _follow(self, requests: list[_Pending]) -> None:
+        first = requests[0]
+        node = next(
+            reader
+            for reader, index in first.request.wire.value_readers
+            if index == first.port and self.context.rank[reader.address] == first.order
+        )
+        source = self._source(node, first.request, pushing=True)
+        if source is not None:
+            self._compose(first, source)
+        else:
+            self._ask(requests, node)
+
+    def _compose(self, pending: _Pending, source: Source) -> None:
+        """An affine on the way: the two become one. Where that can not go on, the second may take the first in."""
+        total = pending.request.placed.then(source.placed)
+        if total is None:
+            self._over_another_axis(source, pending.request)
+            self._ask([pending], source.node)
+            return
+        # What a MatMul owes behind it goes into the Add that stands there; that is no merging of two affines.
+        owed = pending.request.cause is not None
+        if (self.merging or owed) and not self._is_gone(source) and push.rule(source.node) is not None:
+            self._offer(lambda: self._ask([pending], source.node), for_shifts_only=False)
+        self.state.removed[source.node.address] = source
+        self.state.pushed.add(source.node.address)
+        self._arrive(source.output, total, pending.request)
+
+    def _ask(self, requests: list[_Pending], node: Node) -> None:
+        known, request = self._change(node), requests[0].request
+        pushed = {**known.pushed, **{pending.port: pending.request.placed for pending in requests}}
+        change = self._settle(node, Change(known.op, known.pulled, pushed), request)
+        other = change.taken.otherwise
+        if other is not None:
+            self._offer(lambda: self._take(change, other, request), for_shifts_only=False)
+        self._pass_on(change, request)
+
+    def _take(self, change: Change, taken: Taken, request: Request) -> None:
+        """Another answer of the rule, in place of the first."""
+        refusal = refuse_rounding(change.op, taken)
+        if refusal is not None:
+            raise Blocked(refusal, request)
+        made = Change(change.op, change.pulled, change.pushed, taken, owed=taken.moves)
+        self.state.changes[change.op.node.address] = made
+        self._pass_on(made, request)
+
+    def _pass_on(self, change: Change, request: Request) -> None:
+        node = change.op.node
+        for index, placed in change.owed.items():
+            wire = node.outputs[index]
+            if wire is not None:
+                self._request(wire, placed, request)
+
+
+def refuse_readers(wire: Value) -> Refusal | None:
+    """Whether something besides nodes of the same scope would miss the map."""
+    if wire.is_output or not wire.value_readers:
+        return _refuse_output(wire) or Refusal("unread", wire.name, f"nothing reads '{wire.name}'")
+    outside = next((reader for reader, _ in wire.value_readers if reader.scope is not wire.scope), None)
+    if outside is not None:
+        return Refusal("captured", outside.label, f"{named(outside)} reads '{wire.name}' from inside a body")
+    return None
+
+
+def _refuse_output(wire: Value) -> Refusal | None:
+    if not wire.is_output:
+        return None
+    return Refusal("graph-output", wire.name, f"'{wire.name}' is a graph output, which would miss the affine")
