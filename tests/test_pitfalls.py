@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
-from support import check_fold, graph_model, normal, op_types, refusal, run_ort, run_reference, statistics
+from support import Runner, check_fold, graph_model, normal, op_types, refusal, run_ort, run_reference, statistics
 
 import bnfold
 
@@ -295,5 +295,5 @@ def test_folding_twice_folds_nothing_more() -> None:
 
 
 @pytest.mark.parametrize("run", [run_ort, run_reference], ids=["onnxruntime", "onnx.reference"])
-def test_the_proof_does_not_depend_on_who_runs_it(run: object) -> None:
-    check_fold(model(f"{CONV} y = {bn('c')}"), leaves=["Conv"], run=run)  # type: ignore[arg-type]
+def test_the_proof_does_not_depend_on_who_runs_it(run: Runner) -> None:
+    check_fold(model(f"{CONV} y = {bn('c')}"), leaves=["Conv"], run=run)

@@ -29,7 +29,7 @@ def pull_conv(op: Operator, placed: Placed) -> Taken | Refusal:
     weight = float_constant(op, 1, "weight")
     if isinstance(weight, Refusal):
         return weight
-    affine = _over_axis_one(op, placed, weight.shape[0])
+    affine = over_axis_one(op, placed, weight.shape[0])
     if isinstance(affine, Refusal):
         return affine
     bias = _bias(op, 2, affine)
@@ -53,7 +53,7 @@ def pull_conv_transpose(op: Operator, placed: Placed) -> Taken | Refusal:
     shape, group = weight.shape, int(op.attribute("group", 1))
     if group < 1 or shape[0] % group:
         return op.refuse("malformed", f"has {shape[0]} input channels, which do not divide into {group} groups")
-    affine = _over_axis_one(op, placed, shape[1] * group)
+    affine = over_axis_one(op, placed, shape[1] * group)
     if isinstance(affine, Refusal):
         return affine
     bias = _bias(op, 2, affine)
@@ -176,8 +176,8 @@ def _shift(placed: Placed) -> Placed | None:
     return Placed(Affine(np.ones_like(placed.affine.scale), placed.affine.shift), placed.axis)
 
 
-def _over_axis_one(op: Operator, placed: Placed, channels: int) -> Affine | Refusal:
-    """The map over all output channels, which are axis 1 of every convolution."""
+def over_axis_one(op: Operator, placed: Placed, channels: int) -> Affine | Refusal:
+    """The map over all channels, which are axis 1 at either end of every convolution."""
     if not placed.is_uniform and placed.axis != 1:
         return wrong_axis(op, placed)
     if placed.affine.channels not in (1, channels):

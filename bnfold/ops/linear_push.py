@@ -11,7 +11,7 @@ import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.model.constants import Constant
-from bnfold.ops.linear import float_constant, other_channels, with_beta_one, wrong_axis
+from bnfold.ops.linear import float_constant, other_channels, over_axis_one, with_beta_one, wrong_axis
 from bnfold.ops.registry import Maps, push
 from bnfold.ops.rule import NOTHING, Factor, Operator, Placed, Refusal, Rescale, Taken, along, scaled
 
@@ -31,7 +31,7 @@ def push_conv(op: Operator, placed: Placed) -> Taken | Refusal:
     if isinstance(weight, Refusal):
         return weight
     group = int(op.attribute("group", 1))
-    affine = _over_axis_one(op, placed, weight.shape[1] * group)
+    affine = over_axis_one(op, placed, weight.shape[1] * group)
     if isinstance(affine, Refusal):
         return affine
     if not affine.is_scaling and _pads_with_zeros(op, weight.shape[2:]):
@@ -71,7 +71,7 @@ def push_conv_transpose(op: Operator, placed: Placed) -> Taken | Refusal:
     if isinstance(weight, Refusal):
         return weight
     group = int(op.attribute("group", 1))
-    affine = _over_axis_one(op, placed, weight.shape[0])
+    affine = over_axis_one(op, placed, weight.shape[0])
     if isinstance(affine, Refusal):
         return affine
     constants = scaled(1, along(affine.scale, 0, weight.rank))
@@ -94,14 +94,6 @@ def _sees_every_tap(op: Operator, kernel: tuple[int, ...]) -> bool:
         return False
     needed = [dilation * (size - 1) for dilation, size in zip(dilations, kernel, strict=True)]
     return all(pad >= least for pad, least in zip(pads, needed * 2, strict=True))
-
-
-def _over_axis_one(op: Operator, placed: Placed, channels: int) -> Affine | Refusal:
-    if not placed.is_uniform and placed.axis != 1:
-        return wrong_axis(op, placed)
-    if placed.affine.channels not in (1, channels):
-        return other_channels(op, placed, channels)
-    return placed.affine.expand(channels)
 
 
 def _with_bias(op: Operator, constants: dict[int, Rescale], shift: Factor) -> Taken | Refusal:
