@@ -256,3 +256,13 @@ def test_branches_that_part_and_join_again_and_again_do_not_double_the_work() ->
     tensors = {"W": normal(4, 3, 3, 3), **dict(zip("sbmv", statistics(4), strict=True))}
     ladder = of_nodes(nodes, tensors, [2, 3, 6, 6], [2, 4, 4, 4])
     check_fold(ladder, leaves=["Conv"] + ["Split", "Concat"] * 30)
+
+
+def test_affines_whose_product_overflows_stay_apart_without_a_warning() -> None:
+    """Sixty times 2^20: no two halves of the chain have a product that float64, let alone float32, can hold."""
+    names = ["x", *(f"w{k}" for k in range(59)), "y"]
+    nodes = [helper.make_node("Mul", [names[k], "k"], [names[k + 1]]) for k in range(60)]
+    result = bnfold.fold(of_nodes(nodes, {"k": np.array(2.0**20, np.float32)}, [2], [2]))
+    assert len(result.folded) < 60
+    factors = [numpy_helper.to_array(tensor) for tensor in result.model.graph.initializer]
+    assert all(np.isfinite(factor).all() for factor in factors)

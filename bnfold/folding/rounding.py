@@ -23,7 +23,8 @@ def _refuse_constant(op: Operator, index: int, rescale: Rescale) -> Refusal | No
     kind = op.float_type(index)
     if kind == TensorProto.UNDEFINED:
         return op.refuse("unknown-type", "has a type that is not known, so neither is that of its new constant")
-    before, after = _magnitudes(op, index, rescale)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused, not warned about
+        before, after = _magnitudes(op, index, rescale)
     if not np.all(np.isfinite(round_to(after, kind))):
         return op.refuse("overflow", f"would get a constant that is not finite in {type_name(kind)}")
     # float16 has so few exponents that a trained scale can take a weight out of them; the types with float32's
