@@ -302,7 +302,8 @@ def test_a_tolerance_wider_than_all_the_output_does_is_vacuous() -> None:
 
 
 def test_a_random_output_passes_for_no_proof() -> None:
-    model = text_model("g (float[3, 4] x) => (float[3, 4] y) { r = RandomUniformLike(x) y = Add(r, r) }")
+    # Unseeded on purpose; with so many elements the largest difference of two runs is all but the same every time.
+    model = text_model("g (float[64, 64] x) => (float[64, 64] y) { r = RandomUniformLike(x) y = Add(r, r) }")
     assert check(model, model).outputs[0].vacuous == "changes as much when the same inputs are given again"
 
 
