@@ -266,3 +266,26 @@ def test_affines_whose_product_overflows_stay_apart_without_a_warning() -> None:
     assert len(result.folded) < 60
     factors = [numpy_helper.to_array(tensor) for tensor in result.model.graph.initializer]
     assert all(np.isfinite(factor).all() for factor in factors)
+
+
+def test_a_reader_of_the_type_alone_does_not_block() -> None:
+    """As torch's exporter writes a Conv without bias: a zero of the type of the Conv's input."""
+    body = f"""{CONV} n = {bn("c")} r = Relu(n) k = Mul(r, scale)
+        like = CastLike(zero, r) bias = Expand(like, four) y = Conv(k, V, bias)"""
+    more: dict[str, Any] = {
+        "scale": np.array(2.5, np.float32),
+        "zero": np.array(0.0, np.float32),
+        "four": np.array([4]),
+    }
+    typed = model(body, outputs="(float[N,4,4,4] y)", V=normal(4, 4, 3, 3), **more)
+    result = check_fold(typed)
+    assert [node.op_type for node in result.model.graph.node if node.op_type != "CastLike"][:2] == ["Conv", "Relu"]
+    assert {"BatchNormalization", "Mul"}.isdisjoint(op_types(result.model))
+
+
+def test_a_reader_of_the_type_of_an_input_does_not_block_pushing() -> None:
+    body = """n = BatchNormalization(x, s, b, m, v)
+        like = CastLike(zero, n) bias = Expand(like, four) y = Conv(n, V, bias)"""
+    more: dict[str, Any] = {"zero": np.array(0.5, np.float32), "four": np.array([4])}
+    pushed = model(body, inputs="(float[N,4,6,6] x)", outputs="(float[N,4,4,4] y)", V=normal(4, 4, 3, 3), **more)
+    check_fold(pushed, leaves=["Conv"])

@@ -67,15 +67,15 @@ class Value:
 
     @property
     def value_readers(self) -> list[tuple[Node, int]]:
-        """The readers that look at more than the shape."""
+        """The readers that look at more than the shape or the type."""
         if self._value_readers is None:
-            self._value_readers = [(node, index) for node, index in self.readers if not node.reads_shape_only]
+            self._value_readers = [(node, index) for node, index in self.readers if node.looks_at(index)]
         return self._value_readers
 
     @property
     def shape_readers(self) -> list[tuple[Node, int]]:
-        """The readers that look at the shape alone."""
-        return [(node, index) for node, index in self.readers if node.reads_shape_only]
+        """The readers that look at the shape or the type alone."""
+        return [(node, index) for node, index in self.readers if not node.looks_at(index)]
 
     @property
     def has_one_reader(self) -> bool:
@@ -122,10 +122,14 @@ class Node:
         first = next((name for name in self.proto.output if name), "?")
         return f"{self.op_type} -> {first}"
 
-    @property
-    def reads_shape_only(self) -> bool:
-        """Whether the operator does not look at the elements of its input (ONNX Shape-1, Size-1)."""
-        return self.proto.op_type in SHAPE_READERS and self.domain == ONNX_DOMAIN
+    def looks_at(self, index: int) -> bool:
+        """Whether the operator looks at the elements of that input, and not at its shape or type alone.
+
+        ONNX Shape-1 and Size-1 read a shape; CastLike-15 reads the type of its second input.
+        """
+        if self.domain != ONNX_DOMAIN:
+            return True
+        return self.op_type not in SHAPE_READERS and (self.op_type, index) != ("CastLike", 1)
 
     @property
     def opset(self) -> int:
