@@ -22,11 +22,12 @@ if TYPE_CHECKING:
         DifferenceFound,
         ExternalDataError,
         ModelError,
+        NormalizationsStayed,
         RuntimeUnavailable,
         TargetError,
         UsageError,
     )
-    from bnfold.folding.fold import Folded, FoldResult, Kept
+    from bnfold.folding.fold import Folded, FoldResult, Kept, Settlement
     from bnfold.folding.inspection import AffineInfo, Inspection
 
 __all__ = [
@@ -40,8 +41,10 @@ __all__ = [
     "Inspection",
     "Kept",
     "ModelError",
+    "NormalizationsStayed",
     "OutputComparison",
     "RuntimeUnavailable",
+    "Settlement",
     "TargetError",
     "UsageError",
     "__version__",
@@ -58,11 +61,12 @@ _HOMES = {
         "DifferenceFound",
         "ExternalDataError",
         "ModelError",
+        "NormalizationsStayed",
         "RuntimeUnavailable",
         "TargetError",
         "UsageError",
     ),
-    "bnfold.folding.fold": ("FoldResult", "Folded", "Kept"),
+    "bnfold.folding.fold": ("FoldResult", "Folded", "Kept", "Settlement"),
     "bnfold.folding.inspection": ("AffineInfo", "Inspection"),
 }
 

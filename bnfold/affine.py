@@ -60,12 +60,17 @@ class Affine:
     @property
     def is_identity(self) -> bool:
         """Whether the map changes nothing. Exact on purpose: an almost-identity is not one."""
-        return bool(np.all(self.scale == 1.0)) and self.is_scaling
+        return self.is_shift and self.is_scaling
 
     @property
     def is_scaling(self) -> bool:
         """Whether the shift is exactly zero in every channel."""
         return bool(np.all(self.shift == 0.0))
+
+    @property
+    def is_shift(self) -> bool:
+        """Whether the scale is exactly one in every channel."""
+        return bool(np.all(self.scale == 1.0))
 
     @property
     def is_uniform(self) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bnfold.checking import check as _check
-from bnfold.errors import DifferenceFound
+from bnfold.errors import DifferenceFound, NormalizationsStayed
 from bnfold.folding import fold as _folding
 from bnfold.folding.inspection import Inspection, inspection_of
+from bnfold.folding.options import Options
 from bnfold.model.container import ModelLike, open_model
 from bnfold.model.writing import staged
-from bnfold.report import describe_failure
+from bnfold.report import describe_failure, describe_kept
 
 check = _check
 
@@ -21,6 +23,12 @@ def fold(
     model: ModelLike,
     *,
     check: bool = False,
+    prefer: str = "speed",
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    max_folds: int | None = None,
+    residuals: bool = True,
+    strict: bool = False,
     freeze_initializers: bool = False,
     base_dir: str | os.PathLike[str] | None = None,
 ) -> _folding.FoldResult:
@@ -29,6 +37,14 @@ def fold(
     Args:
         model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
         check: run the original and the result on onnxruntime, and compare (as `bnfold.check`).
+        prefer: what becomes of an affine that can not go altogether. "speed": the form and the place that runs fastest;
+            a BatchNormalization in front of zero padding usually is that form. "no-batchnorm": none is left wherever
+            there is an exact way, as an Add, a Max or a constant map, though that may cost a node.
+        only: names or globs of affines: nothing else is folded.
+        skip: names or globs of nodes that have to stay exactly as they are.
+        max_folds: stop after so many folds, to find the one that makes a difference; None for no limit.
+        residuals: let a part of an affine stay where the whole can not go; False folds whole affines only.
+        strict: raise when a BatchNormalization is still there.
         freeze_initializers: treat initializers that are graph inputs too as constants, and stop listing them as
             inputs: from IR version 4 on a caller may override such a value, so that it is no constant.
         base_dir: the folder of external data, when the model is not given as a path.
@@ -39,12 +55,24 @@ def fold(
     Raises:
         ModelError, ExternalDataError: the model, or a tensor that is needed, can not be read.
         UsageError: `model` is no model.
+        UsageError: an option makes no sense, or names a node that is not there.
+        NormalizationsStayed: `strict` was asked for, and a BatchNormalization is still there.
         DifferenceFound: `check` was asked for, and the two graphs do not compute the same.
         RuntimeUnavailable: `check` was asked for, and onnxruntime is not installed.
     """
-    result = _folding.fold(model, freeze_initializers=freeze_initializers, base_dir=base_dir)
+    options = Options(
+        freeze_initializers=freeze_initializers,
+        prefer=prefer,
+        only=tuple(only),
+        skip=tuple(skip),
+        max_folds=max_folds,
+        residuals=residuals,
+    )
+    result = _folding.fold(model, options, base_dir=base_dir)
     if check and result:
         _prove(result)
+    if strict and result.kept:
+        raise NormalizationsStayed(describe_kept(result))
     return result
 
 
@@ -83,4 +111,4 @@ def inspect(
         UsageError: `model` is no model.
     """
     container = open_model(model, base_dir=base_dir)
-    return inspection_of(_folding.plan_for(container, freeze_initializers=freeze_initializers))
+    return inspection_of(_folding.plan_for(container, Options(freeze_initializers=freeze_initializers)))

@@ -45,6 +45,14 @@ Freeze = Annotated[
         help="Treat initializers that are graph inputs too as constants, and stop listing them as inputs.",
     ),
 ]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="NODE", help="Fold this affine, or these (a glob), and nothing else."),
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option("--skip", metavar="NODE", help="Leave this node, or these (a glob), exactly as they are."),
+]
 Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the outcome as JSON; - for stdout.")]
 
 
@@ -80,6 +88,22 @@ def fold(
     allow_vacuous: Annotated[
         bool, typer.Option("--allow-vacuous", help="Accept outputs whose comparison shows nothing.")
     ] = False,
+    prefer: Annotated[
+        str,
+        typer.Option(
+            metavar="speed|no-batchnorm",
+            help="What stays of an affine that can not go: what runs fastest, or no BatchNormalization at any price.",
+        ),
+    ] = "speed",
+    only: Only = None,
+    skip: Skip = None,
+    max_folds: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop after N folds, to find the one that makes a difference.")
+    ] = None,
+    residuals: Annotated[
+        bool,
+        typer.Option("--residuals/--no-residuals", help="Let a part of an affine stay where it can not go whole."),
+    ] = True,
     freeze_initializers: Freeze = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a BatchNormalization stays.")] = False,
     json: Json = None,
@@ -87,14 +111,16 @@ def fold(
     """Fold BatchNormalizations into the weights around them, prove the result equal, and write it."""
     from bnfold import report as reports
     from bnfold.folding.fold import fold as fold_model
+    from bnfold.folding.options import Options
 
-    result = fold_model(model, freeze_initializers=freeze_initializers)
+    options = Options(freeze_initializers, prefer, tuple(only or ()), tuple(skip or ()), max_folds, residuals)
+    result = fold_model(model, options)
     target = Path(output) if output else _beside(Path(model))
     _protect(result.container.files, target, json)
     console = _console(quiet=json == "-")
     reports.fold_text(console, result, name=Path(model).name)
-    options = {"data": data, "seed": seed, "rtol": rtol, "atol": atol, "allow_vacuous": allow_vacuous}
-    report = _write(console, result, target, options if check else None)
+    how = {"data": data, "seed": seed, "rtol": rtol, "atol": atol, "allow_vacuous": allow_vacuous}
+    report = _write(console, result, target, how if check else None)
     written = report is None or bool(report)
     if written:
         console.print(f"wrote {target}", markup=False)

@@ -8,6 +8,7 @@
     ├── TargetError             the result can not be written where it was asked for
     ├── UsageError              options that do not fit together, or do not fit this model
     ├── RuntimeUnavailable      onnxruntime, a provider or another optional part is not there
+    ├── NormalizationsStayed    asked to be strict, and a BatchNormalization is still there (exit status 1)
     └── DifferenceFound         two graphs do not compute the same (exit status 1)
 
 A text says what happened, where, why, and what to do about it. That a normalization can not be folded is not an
@@ -39,6 +40,10 @@ class UsageError(BnfoldError):
 
 class DifferenceFound(BnfoldError):
     """Two graphs do not compute the same, or the comparison could not show that they do."""
+
+
+class NormalizationsStayed(BnfoldError):
+    """The caller asked for none to stay, and some do; the text names the first ones with their reasons."""
 
 
 class RuntimeUnavailable(BnfoldError):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bnfold.checking import CheckReport, OutputComparison
-    from bnfold.folding.fold import FoldResult
+    from bnfold.folding.fold import FoldResult, Settlement
     from bnfold.folding.inspection import AffineInfo, Inspection
 
 SCHEMA = 1
@@ -34,8 +34,27 @@ def fold_text(console: Console, result: FoldResult, *, name: str) -> None:
     console.print(escape(summary + (f", and {others}" if others else "")))
     for kept in result.kept:
         console.print(f"  [yellow]stays[/] {escape(kept.node)}: {escape(kept.reason)} \\[{kept.code}]")
+    for settled in result.settled:
+        console.print(f"  [cyan]instead[/] {escape(describe_settlement(settled))}")
     for remark in result.remarks:
         console.print(f"  [cyan]note[/] {escape(remark)}")
+
+
+def describe_settlement(settled: Settlement) -> str:
+    """What became of affines that could not go altogether, and what it costs, in one sentence."""
+    made = [f"{op_type} '{name}'" for op_type, name in zip(settled.op_types, settled.left, strict=True)]
+    made += [f"a constant in '{name}'" for name in settled.replaced]
+    cost = [f"{settled.nodes:+d} nodes"]
+    cost += [f"{count:+,d}{f' x {key}' if key else ''} elements" for key, count in settled.elements.items()]
+    cost += [f"{settled.bytes:+,d} bytes"] if settled.bytes > 0 else []
+    return f"{', '.join(settled.affines)}: {' and '.join(made)} ({', '.join(cost)}), since {settled.reason}"
+
+
+def describe_kept(result: FoldResult) -> str:
+    """The BatchNormalizations that stayed, the first few with their reasons."""
+    shown = "; ".join(f"{kept.node}: {kept.reason}" for kept in result.kept[:3])
+    rest = len(result.kept) - 3
+    return f"{len(result.kept)} BatchNormalizations stay: {shown}" + (f"; and {rest} more" if rest > 0 else "")
 
 
 def check_text(console: Console, report: CheckReport) -> None:
@@ -124,6 +143,7 @@ def fold_json(result: FoldResult, report: CheckReport | None, *, model: str, out
         "output": output,
         "folded": [asdict(folded) for folded in result.folded],
         "kept": [asdict(kept) for kept in result.kept],
+        "settled": [asdict(settled) for settled in result.settled],
         "remarks": list(result.remarks),
         "check": None if report is None else check_json(report),
     }

@@ -235,7 +235,7 @@ def test_numbers_that_make_no_sense_are_told(run: Run, path: Path, tmp_path: Pat
 def test_json_tells_all_of_a_fold(run: Run, path: Path, tmp_path: Path) -> None:
     outcome = run("fold", path, "--json", tmp_path / "r.json")
     document = json.loads((tmp_path / "r.json").read_text("utf-8"))
-    assert list(document) == ["schema", "bnfold", "model", "output", "folded", "kept", "remarks", "check"]
+    assert list(document) == ["schema", "bnfold", "model", "output", "folded", "kept", "settled", "remarks", "check"]
     assert (document["schema"], document["bnfold"]) == (1, bnfold.__version__)
     assert (document["model"], document["output"]) == (str(path), str(tmp_path / "m.folded.onnx"))
     assert [entry["op_type"] for entry in document["folded"]] == ["BatchNormalization"] * 2

@@ -408,22 +408,24 @@ CHAIN = "a = Sub (c, m) d = Mul (a, k) f = Mul (d, k) y = Add (f, k)"
 
 def test_middle_of_a_chain_that_is_a_graph_output_lets_only_what_is_in_front_of_it_fold() -> None:
     model = behind_conv(CHAIN, outputs="float[2, 8, 4, 6] y, float[2, 8, 4, 6] d", m=per_channel(1), k=per_channel())
-    result = check_fold(model, leaves=["Conv", "Mul", "Add"])
+    result = check_fold(model, leaves=["Conv", "Mul", "Add"], residuals=False)
     assert [entry.node for entry in result.folded] == ["Sub -> a", "Mul -> d"]
+    check_fold(model, leaves=["Conv", "BatchNormalization"], kept=["graph-output"])
 
 
 def test_middle_of_a_chain_that_has_a_second_reader_lets_only_what_is_in_front_of_it_fold() -> None:
     model = behind_conv(
         f"{CHAIN} o = Relu (d)", outputs="float[2, 8, 4, 6] y, float[2, 8, 4, 6] o", m=per_channel(1), k=per_channel()
     )
-    result = check_fold(model, leaves=["Conv", "Mul", "Add", "Relu"])
+    result = check_fold(model, leaves=["Conv", "Mul", "Add", "Relu"], residuals=False)
     assert [entry.node for entry in result.folded] == ["Sub -> a", "Mul -> d"]
 
 
 def test_wire_in_front_of_a_chain_that_is_a_graph_output_keeps_its_conv_and_the_chain_gets_shorter() -> None:
     model = behind_conv(CHAIN, outputs="float[2, 8, 4, 6] y, float[2, 8, 4, 6] c", m=per_channel(1), k=per_channel())
-    folded = check_fold(model, leaves=["Conv", "Sub", "Mul", "Add"]).model
+    folded = check_fold(model, leaves=["Conv", "Sub", "Mul", "Add"], residuals=False).model
     assert folded.graph.node[0] == model.graph.node[0]
+    check_fold(model, leaves=["Conv", "BatchNormalization"], kept=["graph-output"])
 
 
 @pytest.mark.parametrize(

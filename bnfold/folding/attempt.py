@@ -11,20 +11,40 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from itertools import count
 from typing import NamedTuple, Protocol
 
-from bnfold.folding.plan import Change
+from bnfold.folding.plan import Change, Edge, Residual
 from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
+from bnfold.folding.state import Edges, State
 from bnfold.model.graph import ONNX_DOMAIN, Address, Node, Value
-from bnfold.ops.registry import EachRule, Maps, Registry, pull, push
-from bnfold.ops.rule import Operator, Placed, Refusal, Taken
+from bnfold.ops.registry import EachRule, Maps, Registry, pull, push, replacing_pull, replacing_push
+from bnfold.ops.rule import Operator, Placed, Refusal, Taken, scaled_behind
 
 MAX_DETOURS = 64
 """How often one attempt may go another way: bounds the work on graphs made to be slow."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """What an attempt may do besides passing maps on.
+
+    Attributes:
+        merging: an affine on the way may stay and take the source in.
+        leaving: what is refused stays on its wire, as a residual.
+        splitting: the part of a refused map that stays while the other one goes on: "shift" or "scale"; "" for none.
+        replacing: an operator may become another one that takes the map.
+        depth: how many operators a map may pass before it stays; None for any number.
+    """
+
+    merging: bool = False
+    leaving: bool = False
+    splitting: str = ""
+    replacing: bool = False
+    depth: int | None = None
 
 
 class Context(Protocol):
@@ -40,49 +60,38 @@ class Context(Protocol):
     def remembered(self, wire: Value) -> Refusal | None:
         """Why no map at all can be pulled up that wire, if an earlier attempt found out."""
 
-
-@dataclass
-class State:
-    """What has been decided: sources that go, and what operators get.
-
-    Attributes:
-        removed: sources that go, by address.
-        pushed: those of them whose readers read what stands in front.
-        changes: what becomes of operators that stay, by address.
-    """
-
-    removed: dict[Address, Source] = field(default_factory=dict)
-    pushed: set[Address] = field(default_factory=set)
-    changes: dict[Address, Change] = field(default_factory=dict)
-
-    def copy(self) -> State:
-        """A state of its own."""
-        return State(dict(self.removed), set(self.pushed), dict(self.changes))
-
-    def adopt(self, other: State) -> None:
-        """Take over what an attempt has decided."""
-        self.removed.update(other.removed)
-        self.pushed |= other.pushed
-        self.changes.update(other.changes)
+    def protected(self, node: Node) -> Refusal | None:
+        """Why the caller wants the node left as it is, if that is so."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A map on a wire: to appear there (pull), or owed there (push); `cause` is the request that it came from."""
+    """A map on a wire: to appear there (pull), or owed there (push).
+
+    Attributes:
+        wire: the wire.
+        placed: the map.
+        cause: the request that it came from.
+        edges: who is to see the map, where that is not every reader (pull).
+        depth: how many operators it has passed.
+    """
 
     wire: Value
     placed: Placed
     cause: Request | None = None
+    edges: frozenset[Edge] = frozenset()
+    depth: int = 0
 
 
 class Blocked(Exception):
     """An attempt came to a refusal; the search turns it into data."""
 
-    def __init__(self, refusal: Refusal, request: Request, *, always: bool = False) -> None:
+    def __init__(self, refusal: Refusal, request: Request, *, always: bool = False, final: bool = False) -> None:
         super().__init__(refusal.text)
         self.refusal = refusal
         self.request = request
         self.always = always  # no map at all passes here
+        self.final = final  # nor can it stay here
 
 
 class _Pending(NamedTuple):
@@ -110,21 +119,25 @@ class Attempt(ABC):
     Attributes:
         context: the search that makes the attempt.
         state: what the attempt has decided.
-        merging: whether an affine on the way may stay and take the source in.
+        manner: what it may do besides.
         barriers: where it found that no map at all passes.
+        refused: why residuals were left, the first reason first.
+        deepest: how many operators a map has passed at most.
     """
 
-    def __init__(self, context: Context, state: State, *, merging: bool = False) -> None:
+    def __init__(self, context: Context, state: State, manner: Manner) -> None:
         self.context = context
         self.state = state
-        self.merging = merging
+        self.manner = manner
         self.barriers: list[Blocked] = []
+        self.refused: list[Refusal] = []
+        self.deepest = 0
         self._numbers = count()
         self._pending: list[_Pending] = []
         self._detours: deque[_Detour] = deque(maxlen=MAX_DETOURS)
         self._detours_left = MAX_DETOURS
 
-    def run(self, wire: Value, placed: Placed) -> None:
+    def run(self, wire: Value, placed: Placed, edges: Edges = ()) -> None:
         """Start with a map on a wire, and work off all that follows.
 
         Raises:
@@ -132,17 +145,64 @@ class Attempt(ABC):
         """
         first: Blocked | None = None
         try:
-            self._arrive(wire, placed, None)
+            self._arrive(wire, placed, None, edges)
         except Blocked as blocked:
             self._note(blocked)
             raise
         while self._pending:
+            requests = self._next()
             try:
-                self._follow(self._next())
+                self._follow(requests)
             except Blocked as blocked:
                 first = first or blocked
-                if not self._take_detour(blocked):
+                if not self._take_detour(blocked) and not self._leave_all(requests, blocked):
                     raise first from None
+
+    def _leave_all(self, requests: list[_Pending], blocked: Blocked) -> bool:
+        """Let what a node has refused stay in front of it (push) or behind it (pull); whether that is allowed.
+
+        Raises:
+            Blocked: another map stands there already.
+        """
+        if not self.manner.leaving or blocked.final:
+            return False
+        if len(requests) > 1 or not self._split(requests[0]):
+            for pending in requests:
+                self._leave(pending.request, self._edges_of(pending), blocked)
+        self.refused.append(blocked.refusal)
+        return True
+
+    def _split(self, pending: _Pending) -> bool:
+        """Leave a part of the map and take the rest on; whether the node has taken it."""
+        affine = pending.request.placed.affine
+        if not self.manner.splitting or affine.is_scaling or affine.is_shift:
+            return False
+        parts = self._parts(pending.request.placed, staying=self.manner.splitting)
+        if parts is None:
+            return False
+        stays, goes = parts
+        state, waiting = self.state.copy(), list(self._pending)
+        try:
+            self._follow([pending._replace(request=replace(pending.request, placed=goes))])
+            self._leave(replace(pending.request, placed=stays), self._edges_of(pending), None)
+        except Blocked:
+            self.state, self._pending = state, waiting
+            return False
+        return True
+
+    def _leave(self, request: Request, edges: Edges, blocked: Blocked | None, *, shown: bool = False) -> None:
+        """Let a map stay on its wire, for those who read it.
+
+        Raises:
+            Blocked: another map stands there already.
+        """
+        residual = Residual(request.wire, request.placed, edges=frozenset(edges), shown=shown)
+        if not residual.edges and not shown:
+            return  # nobody sees it
+        if request.wire in self.context.state.residuals or not self.state.leave(residual):
+            text = f"another affine stays at '{request.wire.name}'"
+            refusal = blocked.refusal if blocked else Refusal("taken", request.wire.name, text)
+            raise Blocked(refusal, request, final=True)
 
     def _take_detour(self, blocked: Blocked) -> bool:
         """Back to the last choice, to go the other way; whether there was one."""
@@ -170,26 +230,45 @@ class Attempt(ABC):
         """Remember another way, to be gone from here if this one is refused."""
         self._detours.append(_Detour(self.state.copy(), list(self._pending), resume, for_shifts_only))
 
-    def _arrive(self, wire: Value, placed: Placed, cause: Request | None) -> None:
+    def _arrive(self, wire: Value, placed: Placed, cause: Request | None, edges: Edges = ()) -> None:
         """Go on from a source that is gone: even where no map is left to take, the wire has to be free.
 
         Raises:
             Blocked: something else sees it.
         """
         if not placed.affine.is_identity:
-            self._request(wire, placed, cause)
+            self._request(Request(wire, placed, cause, frozenset(edges), cause.depth if cause else 0))
             return
         refusal = self._refuse_bare(wire)
         if refusal is not None:
-            raise Blocked(refusal, Request(wire, placed, cause), always=True)
+            raise Blocked(refusal, Request(wire, placed, cause), always=True, final=True)
 
-    def _request(self, wire: Value, placed: Placed, cause: Request | None) -> None:
-        request = Request(wire, placed, cause)
+    def _request(self, request: Request) -> None:
+        """Queue a request; one that can not even be queued stays where it is, if that is allowed.
+
+        Raises:
+            Blocked: it is refused.
+        """
+        wire, placed = request.wire, request.placed
         if not placed.affine.is_finite:
             label = wire.producer.label if wire.producer else wire.name
-            raise Blocked(Refusal("not-finite", label, f"the affines at '{wire.name}' overflow"), request)
-        if not placed.affine.is_identity:
+            refusal = Refusal("not-finite", label, f"the affines at '{wire.name}' overflow")
+            raise Blocked(refusal, request, final=True)
+        if placed.affine.is_identity:
+            return
+        self.deepest = max(self.deepest, request.depth)
+        try:
             self._enter(request)
+        except Blocked as blocked:
+            if not self.manner.leaving or blocked.final:
+                raise
+            self._note(blocked)
+            self.refused.append(blocked.refusal)
+            self._leave(request, request.edges or wire.value_readers, blocked, shown=self._is_shown(request))
+
+    def _pass_on_to(self, wire: Value, placed: Placed, cause: Request, edges: Edges = ()) -> None:
+        """A request to the next wire behind an operator."""
+        self._request(Request(wire, placed, cause, frozenset(edges), cause.depth + 1))
 
     def _queue(self, order: int, port: int, request: Request) -> None:
         heappush(self._pending, _Pending(order, port, next(self._numbers), request))
@@ -240,8 +319,13 @@ class Attempt(ABC):
 
         First the rule for the inputs is asked, then the one for the outputs, which sees the operator as the first
         leaves it; what the first one owes on an output is due before the map that the output is to get.
+
+        Raises:
+            Blocked: a rule refuses.
         """
         op, pushed, pulled = maps.op, maps.pushed, dict(maps.pulled)
+        if self.manner.depth is not None and request.depth > self.manner.depth:
+            raise Blocked(op.refuse("depth", "is not asked in this attempt"), request)
         taken, owed = Taken(), dict[int, Placed]()
         if pushed:
             taken = self._asked(push, op, pushed, request)
@@ -251,11 +335,13 @@ class Attempt(ABC):
         wanted: Maps = {}
         if pulled:
             second = self._asked(pull, op.after(taken), pulled, request)
+            if taken.behind is not None:
+                second = replace(second, behind=scaled_behind(op, taken.behind, pulled.get(0)))
             wanted, taken = second.moves, taken.edits_then(second) if pushed else second
             if pushed and wanted:
                 raise Blocked(op.refuse("both", "can not pass maps on in both directions"), request)
         change = Change(op, maps.pulled, pushed, taken, wanted, owed)
-        refusal = refuse_rounding(op, taken)
+        refusal = refuse_rounding(op, taken) or self._refuse_protected(op, taken)
         if refusal is not None:
             raise Blocked(refusal, request)
         self.state.changes[node.address] = change
@@ -269,9 +355,17 @@ class Attempt(ABC):
 
     def _asked(self, registry: Registry, op: Operator, maps: Maps, request: Request) -> Taken:
         taken = self._rule(registry, op, request)(op, maps)
+        if isinstance(taken, Refusal) and self.manner.replacing:
+            rule = (replacing_pull if registry is pull else replacing_push).rule(op.node)
+            taken = taken if rule is None else rule(op, maps)
         if isinstance(taken, Refusal):
             raise Blocked(taken, request)
         return taken
+
+    def _refuse_protected(self, op: Operator, taken: Taken) -> Refusal | None:
+        """Whether an answer changes a node that the caller wants left as it is."""
+        changed = taken.constants or taken.attributes or taken.behind is not None or taken.op_type is not None
+        return self.context.protected(op.node) if changed else None
 
     def _rule(self, registry: Registry, op: Operator, request: Request) -> EachRule:
         """The rule for the operator; what has none, or can not be read, is a barrier for every map."""
@@ -285,6 +379,18 @@ class Attempt(ABC):
         else:
             return rule
         raise Blocked(refusal, request, always=True)
+
+    @abstractmethod
+    def _edges_of(self, pending: _Pending) -> Edges:
+        """Who reads the mapped value when the map of that request stays."""
+
+    @abstractmethod
+    def _is_shown(self, request: Request) -> bool:
+        """Whether the mapped value is a graph output when the map stays on that wire for all readers."""
+
+    @abstractmethod
+    def _parts(self, placed: Placed, *, staying: str) -> tuple[Placed, Placed] | None:
+        """(the part that stays, the part that goes on), of which the map is made; None when it can not be parted so."""
 
     @abstractmethod
     def _refuse_bare(self, wire: Value) -> Refusal | None:

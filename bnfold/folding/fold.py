@@ -14,14 +14,18 @@ from onnx import ModelProto
 import bnfold.ops  # noqa: F401 (fills the registry of rules)
 from bnfold.errors import TargetError
 from bnfold.folding.edits import make_patch
-from bnfold.folding.plan import Outcome, Plan
+from bnfold.folding.options import Options
+from bnfold.folding.plan import Outcome, Plan, Residual, Settled
 from bnfold.folding.search import make_plan
+from bnfold.folding.sources import BATCH_NORMALIZATION
+from bnfold.folding.wiring import Labels
 from bnfold.model.constants import Constants
 from bnfold.model.container import Container, ModelLike, open_model
 from bnfold.model.graph import Graph
 from bnfold.model.patch import Patch, apply
 from bnfold.model.shapes import Shapes
 from bnfold.model.writing import Staged, staged
+from bnfold.ops.rule import Refusal
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,32 @@ class Kept:
     reason: str
 
 
+@dataclass(frozen=True)
+class Settlement:
+    """Affines that could not go altogether, and what was done instead.
+
+    Attributes:
+        affines: their names.
+        left: the names of the nodes that stand for what stays of them.
+        op_types: the operators of those nodes.
+        replaced: operators that became another one, or got a constant map added behind them.
+        nodes: how many nodes more the graph has; below 0 how many less.
+        elements: how many elements more it writes at run time, by the sizes that they are to be multiplied with:
+            ``{"N": -4096}`` is 4096 less for each unit of N, ``{"": 8}`` 8 more in all.
+        bytes: how many bytes of constants came.
+        reason: why the affines could not go.
+    """
+
+    affines: tuple[str, ...]
+    left: tuple[str, ...]
+    op_types: tuple[str, ...]
+    replaced: tuple[str, ...]
+    nodes: int
+    elements: dict[str, int]
+    bytes: int
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class FoldResult:
     """A folded model, and what was done to it. True where something was folded.
@@ -66,11 +96,13 @@ class FoldResult:
         container: the model as it came in.
         plan: where each affine went, or why it stayed.
         patch: the edits that the plan came to.
+        labels: what the nodes of each residual are called.
     """
 
     container: Container
     plan: Plan
     patch: Patch
+    labels: Labels
 
     def __bool__(self) -> bool:
         return bool(self.plan.removed)
@@ -83,20 +115,49 @@ class FoldResult:
     @cached_property
     def folded(self) -> tuple[Folded, ...]:
         """Every affine that is gone, in the order of the file."""
-        gone = (outcome for outcome in self.plan.outcomes if outcome.node.address in self.patch.removed)
-        return tuple(
-            Folded(o.node.label, o.node.op_type, self._direction(o), tuple(into.label for into in o.into)) for o in gone
-        )
+        return tuple(self._folded(outcome) for outcome in self.plan.outcomes if self._is_gone(outcome))
 
-    def _direction(self, outcome: Outcome) -> str:
-        if not outcome.into:
-            return "remove"
-        return "push" if outcome.node.address in self.plan.pushed else "pull"
+    def _is_gone(self, outcome: Outcome) -> bool:
+        """Whether an affine is gone, and does not stay as the Add that an operator needs behind it."""
+        return outcome.folds and outcome.node.address in self.patch.removed
+
+    def _folded(self, outcome: Outcome) -> Folded:
+        left = (label for residual in outcome.residuals for label in self.labels[residual.wire])
+        into = (*(node.label for node in outcome.into), *left)
+        pushed = outcome.node.address in self.plan.pushed
+        direction = "remove" if not into else "push" if pushed else "pull"
+        return Folded(outcome.node.label, outcome.node.op_type, direction, into)
 
     @cached_property
     def kept(self) -> tuple[Kept, ...]:
         """Every BatchNormalization that is still there, with the reason, in the order of the file."""
-        return tuple(_kept(outcome) for outcome in self.plan.outcomes if outcome.is_normalization and outcome.refusal)
+        found: list[Kept] = []
+        seen: set[Residual] = set()
+        for outcome in self.plan.outcomes:
+            if outcome.is_normalization and outcome.refusal and not outcome.gone:
+                found.append(_kept(outcome.node.label, outcome.refusal))
+            for residual in outcome.residuals:
+                if residual.is_normalization and residual not in seen:
+                    seen.add(residual)
+                    found.append(_kept(self.labels[residual.wire][0], outcome.refusal))
+        return tuple(found)
+
+    @cached_property
+    def settled(self) -> tuple[Settlement, ...]:
+        """What was done with affines that could not go altogether, and what it costs."""
+        return tuple(self._settlement(settled) for settled in self.plan.settled)
+
+    def _settlement(self, settled: Settled) -> Settlement:
+        return Settlement(
+            affines=tuple(node.label for node in settled.nodes),
+            left=tuple(label for wire in settled.wires for label in self.labels[wire]),
+            op_types=tuple(form for wire in settled.wires for form in self.plan.residuals[wire].forms),
+            replaced=tuple(node.label for node in settled.replaced),
+            nodes=-settled.nodes_saved,
+            elements={" x ".join(key): -count for key, count in settled.elements_saved.items()},
+            bytes=settled.bytes_added,
+            reason=settled.refusal.text if settled.refusal else "",
+        )
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -126,37 +187,34 @@ class FoldResult:
         return self.container.raw or self.container.proto.SerializeToString()
 
 
-def _kept(outcome: Outcome) -> Kept:
-    refusal = outcome.refusal
-    code, reason = ("", "") if refusal is None else (refusal.code, refusal.text)
-    return Kept(outcome.node.label, outcome.node.op_type, code, reason)
+def _kept(label: str, refusal: Refusal | None) -> Kept:
+    code, reason = ("residual", "") if refusal is None else (refusal.code, refusal.text)
+    return Kept(label, BATCH_NORMALIZATION, code, reason)
 
 
 def fold(
-    model: ModelLike,
-    *,
-    freeze_initializers: bool = False,
-    base_dir: str | os.PathLike[str] | None = None,
+    model: ModelLike, options: Options | None = None, *, base_dir: str | os.PathLike[str] | None = None
 ) -> FoldResult:
     """Fold every affine of the model that can be folded exactly.
 
     Args:
         model: a path, the bytes of a file, or an `onnx.ModelProto`, which is not changed.
-        freeze_initializers: treat initializers that are graph inputs too as constants, and stop listing them.
+        options: what the caller asks for besides.
         base_dir: the folder of external data, when the model is not given as a path.
 
     Raises:
         ModelError, ExternalDataError: the model, or a tensor that is needed, can not be read.
-        UsageError: `model` is no model.
+        UsageError: `model` is no model, or an option names a node that is not there.
     """
+    options = options or Options()
     container = open_model(model, base_dir=base_dir)
-    plan = plan_for(container, freeze_initializers=freeze_initializers)
-    return FoldResult(container, plan, make_patch(plan, freeze=freeze_initializers))
+    plan = plan_for(container, options)
+    return FoldResult(container, plan, *make_patch(plan, freeze=options.freeze_initializers))
 
 
-def plan_for(container: Container, *, freeze_initializers: bool = False) -> Plan:
+def plan_for(container: Container, options: Options) -> Plan:
     """The plan alone, nothing carried out."""
     graph = Graph(container.proto)
-    shapes = Shapes(graph, freeze=freeze_initializers)
-    constants = Constants(graph, container.base_dir, freeze=freeze_initializers, shapes=shapes)
-    return make_plan(graph, constants, shapes)
+    shapes = Shapes(graph, freeze=options.freeze_initializers)
+    constants = Constants(graph, container.base_dir, freeze=options.freeze_initializers, shapes=shapes)
+    return make_plan(graph, constants, shapes, options)

@@ -57,12 +57,12 @@ def inspection_of(plan: Plan) -> Inspection:
 
 
 def _info(outcome: Outcome) -> AffineInfo:
-    refusal = outcome.refusal
+    refusal = None if outcome.folds else outcome.refusal
     return AffineInfo(
         node=outcome.node.label,
         op_type=outcome.node.op_type,
         channels=outcome.channels,
-        folds=refusal is None,
+        folds=outcome.folds,
         into=tuple(node.label for node in outcome.into),
         code=refusal.code if refusal else "",
         reason=refusal.text if refusal else "",

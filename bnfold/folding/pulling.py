@@ -6,9 +6,10 @@ from bnfold.folding.attempt import Attempt, Blocked, Request, _Pending, named, r
 from bnfold.folding.plan import Change
 from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
+from bnfold.folding.state import Edges
 from bnfold.model.graph import Node, Value
 from bnfold.ops.registry import pull
-from bnfold.ops.rule import Refusal, Taken
+from bnfold.ops.rule import Placed, Refusal, Taken
 
 
 class PullAttempt(Attempt):
@@ -16,6 +17,19 @@ class PullAttempt(Attempt):
 
     def _refuse_bare(self, wire: Value) -> Refusal | None:
         return refuse_wire(wire)
+
+    def _edges_of(self, pending: _Pending) -> Edges:
+        return pending.request.edges
+
+    def _is_shown(self, request: Request) -> bool:
+        return False  # the map is for one reader, who is no graph output
+
+    def _parts(self, placed: Placed, *, staying: str) -> tuple[Placed, Placed] | None:
+        """What goes on comes first: ``a x, + b`` where the shift stays, ``a (x + b / a)`` where the scale does."""
+        if staying == "shift":
+            return placed.shifting, placed.scaling
+        inner = placed.shifting_first
+        return None if inner is None else (placed.scaling, inner)
 
     def _enter(self, request: Request) -> None:
         node = self._producer(request)
@@ -29,6 +43,8 @@ class PullAttempt(Attempt):
         """
         wire = request.wire
         refusal = self.context.remembered(wire) or refuse_wire(wire)
+        if wire in self.context.state.residuals:
+            raise Blocked(_refuse_residual(wire), request, final=True)
         if refusal is not None or wire.producer is None:
             raise Blocked(refusal or _refuse_front(wire), request, always=True)
         if wire.producer.address not in self.context.rank:
@@ -52,10 +68,10 @@ class PullAttempt(Attempt):
             self._over_another_axis(source, request)
             self._ask([request], source.node)
             return
-        if self.merging and not self._is_gone(source) and pull.rule(source.node) is not None:
+        if self.manner.merging and not self._is_gone(source) and pull.rule(source.node) is not None:
             self._offer(lambda: self._ask([request], source.node), for_shifts_only=False)
         self.state.removed[source.node.address] = source
-        self._arrive(source.wire, total, request)
+        self._arrive(source.wire, total, request, [source.edge])
 
     def _ask(self, requests: list[Request], node: Node) -> None:
         known = self._change(node)
@@ -72,10 +88,10 @@ class PullAttempt(Attempt):
         for index, placed in change.wanted.items():
             wire = op.input(index)
             if wire is not None:
-                self._request(wire, placed, request)
+                self._pass_on_to(wire, placed, request, [(op.node, index)])
 
     def _take(self, maps: Change, taken: Taken, request: Request) -> None:
-        refusal = refuse_rounding(maps.op, taken)
+        refusal = refuse_rounding(maps.op, taken) or self._refuse_protected(maps.op, taken)
         if refusal is not None:
             raise Blocked(refusal, request)
         change = Change(maps.op, maps.pulled, maps.pushed, taken, taken.moves)
@@ -100,3 +116,7 @@ def refuse_wire(wire: Value) -> Refusal | None:
 
 def _refuse_front(wire: Value) -> Refusal:
     return Refusal("graph-input", wire.name, f"'{wire.name}' is an input or a constant: nothing in front absorbs it")
+
+
+def _refuse_residual(wire: Value) -> Refusal:
+    return Refusal("taken", wire.name, f"another affine stays at '{wire.name}'")

@@ -6,9 +6,10 @@ from bnfold.folding.attempt import Attempt, Blocked, Request, _Pending, named
 from bnfold.folding.plan import Change
 from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
+from bnfold.folding.state import Edges
 from bnfold.model.graph import Node, Value
 from bnfold.ops.registry import push
-from bnfold.ops.rule import Refusal, Taken
+from bnfold.ops.rule import Placed, Refusal, Taken
 
 
 class PushAttempt(Attempt):
@@ -17,7 +18,23 @@ class PushAttempt(Attempt):
     def _refuse_bare(self, wire: Value) -> Refusal | None:
         return _refuse_output(wire)
 
+    def _edges_of(self, pending: _Pending) -> Edges:
+        return [(self._reader(pending), pending.port)]
+
+    def _is_shown(self, request: Request) -> bool:
+        return request.wire.is_output
+
+    def _parts(self, placed: Placed, *, staying: str) -> tuple[Placed, Placed] | None:
+        """What stays comes first: ``a (x + b / a)`` where the shift does, ``a x, + b`` where the scale does."""
+        if staying == "scale":
+            return placed.scaling, placed.shifting
+        inner = placed.shifting_first
+        return None if inner is None else (inner, placed.scaling)
+
     def _enter(self, request: Request) -> None:
+        if request.wire in self.context.state.residuals:
+            text = f"another affine stays at '{request.wire.name}'"
+            raise Blocked(Refusal("taken", request.wire.name, text), request, final=True)
         refusal = refuse_readers(request.wire)
         if refusal is not None:
             raise Blocked(refusal, request, always=True)
@@ -30,16 +47,20 @@ class PushAttempt(Attempt):
 
     def _follow(self, requests: list[_Pending]) -> None:
         first = requests[0]
-        node = next(
-            reader
-            for reader, index in first.request.wire.value_readers
-            if index == first.port and self.context.rank[reader.address] == first.order
-        )
+        node = self._reader(first)
         source = self._source(node, first.request, pushing=True)
         if source is not None:
             self._compose(first, source)
         else:
             self._ask(requests, node)
+
+    def _reader(self, pending: _Pending) -> Node:
+        """The node that a queued request goes to."""
+        return next(
+            reader
+            for reader, index in pending.request.wire.value_readers
+            if index == pending.port and self.context.rank[reader.address] == pending.order
+        )
 
     def _compose(self, pending: _Pending, source: Source) -> None:
         """An affine on the way: the two become one. Where that can not go on, the second may take the first in."""
@@ -50,7 +71,7 @@ class PushAttempt(Attempt):
             return
         # What a MatMul owes behind it goes into the Add that stands there; that is no merging of two affines.
         owed = pending.request.cause is not None
-        if (self.merging or owed) and not self._is_gone(source) and push.rule(source.node) is not None:
+        if (self.manner.merging or owed) and not self._is_gone(source) and push.rule(source.node) is not None:
             self._offer(lambda: self._ask([pending], source.node), for_shifts_only=False)
         self.state.removed[source.node.address] = source
         self.state.pushed.add(source.node.address)
@@ -67,7 +88,7 @@ class PushAttempt(Attempt):
 
     def _take(self, change: Change, taken: Taken, request: Request) -> None:
         """Another answer of the rule, in place of the first."""
-        refusal = refuse_rounding(change.op, taken)
+        refusal = refuse_rounding(change.op, taken) or self._refuse_protected(change.op, taken)
         if refusal is not None:
             raise Blocked(refusal, request)
         made = Change(change.op, change.pulled, change.pushed, taken, owed=taken.moves)
@@ -79,7 +100,7 @@ class PushAttempt(Attempt):
         for index, placed in change.owed.items():
             wire = node.outputs[index]
             if wire is not None:
-                self._request(wire, placed, request)
+                self._pass_on_to(wire, placed, request)
 
 
 def refuse_readers(wire: Value) -> Refusal | None:

@@ -2,23 +2,31 @@
 
 First every source is pulled towards the inputs, from the last to the first, so that a chain of affines goes in one
 attempt. What can not go that way is pushed towards the outputs, from the first to the last; then its scale is pulled
-and its shift pushed. Where pulling would need a new node, pushing is tried as well, and the cheaper one is taken. What
-still stays is merged with an affine in front of it or behind it.
+and its shift pushed. Where pulling would need a new node or write new constants, pushing is tried as well, and the
+cheaper one is taken. What still stays is merged with an affine in front of it or behind it, or a part of it stays in a
+cheaper form or place: see `bnfold.folding.residuals`.
 
 A wire up which no map at all can be pulled is remembered, so that the work stays linear for ordinary networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import replace
 from types import MappingProxyType
 
-from bnfold.affine import Affine
-from bnfold.folding.attempt import Attempt, Blocked, Request, State, named
-from bnfold.folding.plan import Change, Outcome, Plan
+import numpy as np
+
+from bnfold.folding.attempt import Attempt, Blocked, Manner, Request, named
+from bnfold.folding.cost import Price, saved_by
+from bnfold.folding.options import Options
+from bnfold.folding.outcomes import outcome_of
+from bnfold.folding.plan import Plan, Settled
 from bnfold.folding.pulling import PullAttempt
 from bnfold.folding.pushing import PushAttempt
+from bnfold.folding.residuals import depths, formed, manners
 from bnfold.folding.sources import Source, source_of
+from bnfold.folding.state import State
 from bnfold.model.constants import Constants
 from bnfold.model.graph import Address, Graph, Node, Value
 from bnfold.model.order import ranks
@@ -27,91 +35,73 @@ from bnfold.ops.registry import pull
 from bnfold.ops.rule import Operator, Placed, Refusal
 
 
-def make_plan(graph: Graph, constants: Constants, shapes: Shapes) -> Plan:
+def make_plan(graph: Graph, constants: Constants, shapes: Shapes, options: Options | None = None) -> Plan:
     """Decide for every affine of the graph whether it goes, and where.
 
     Raises:
         ExternalDataError, ModelError: a tensor that the decision needs can not be read.
+        UsageError: an option names a node that is not there.
     """
-    search = _Search(graph, constants, shapes)
-    found = [(node, source_of(search.operator(node))) for node in graph.nodes()]
+    options = options or Options()
+    options.refuse_unknown(graph.nodes())
+    search = _Search(graph, constants, shapes, options)
+    found = [(node, search.source_of(node)) for node in graph.nodes()]
     search.sources = {node.address: source for node, source in found if isinstance(source, Source)}
     search.refusals = {node.address: made for node, made in found if isinstance(made, Refusal)}
     for address in reversed(search.sources):
         search.pull(search.sources[address])
     for address in search.sources:
         search.push(search.sources[address])
-    for address in reversed(search.sources):
-        search.merge(search.sources[address])
-    outcomes = tuple(_outcome(node, made, search) for node, made in found if made is not None)
+    for address in search.in_order_of_settling():
+        search.settle(search.sources[address])
     state = search.state
-    return Plan(
-        graph, MappingProxyType(state.removed), frozenset(state.pushed), MappingProxyType(state.changes), outcomes
+    outcomes = tuple(
+        outcome_of(node, made, state, search.refusals, search.left_by) for node, made in found if made is not None
     )
-
-
-def _outcome(node: Node, source: Source | Refusal, search: _Search) -> Outcome:
-    channels = source.channels if isinstance(source, Source) else 0
-    if isinstance(source, Source) and node.address in search.state.removed:
-        return Outcome(node, channels, _absorbers(source, search.state))
-    merged = Refusal("merged", node.label, f"{named(node)} has taken in another affine")
-    return Outcome(node, channels, refusal=search.refusals.get(node.address, merged))
-
-
-def _absorbers(source: Source, state: State) -> tuple[Node, ...]:
-    """The operators at which the requests that start at the source end."""
-    pushed = source.node.address in state.pushed
-    found: dict[Address, Node] = {}
-    pending, seen = [source.output if pushed else source.wire], set[Node]()
-    while pending:
-        for node in _next_nodes(pending.pop(), pushed=pushed):
-            if node in seen:
-                continue
-            seen.add(node)
-            if node.address in state.removed:
-                gone = state.removed[node.address]
-                pending.append(gone.output if pushed else gone.wire)
-                continue
-            change = state.changes.get(node.address)
-            if change is None:
-                continue
-            if change.taken.constants or change.taken.behind or not (change.wanted or change.owed):
-                found[node.address] = node
-            pending += _next_wires(change, pushed=pushed)
-    return tuple(found[address] for address in sorted(found))
-
-
-def _next_nodes(wire: Value, *, pushed: bool) -> list[Node]:
-    if pushed:
-        return [reader for reader, _ in wire.value_readers]
-    return [] if wire.producer is None else [wire.producer]
-
-
-def _next_wires(change: Change, *, pushed: bool) -> list[Value]:
-    node = change.op.node
-    wires = [node.outputs[k] for k in change.owed] if pushed else [node.inputs[k] for k in change.wanted]
-    return [wire for wire in wires if wire is not None]
+    return Plan(
+        graph,
+        MappingProxyType(state.removed),
+        frozenset(state.pushed),
+        MappingProxyType(state.changes),
+        MappingProxyType(state.residuals),
+        outcomes,
+        tuple(search.settled),
+    )
 
 
 class _Search:
     """What has been decided so far, and one source after the other."""
 
-    def __init__(self, graph: Graph, constants: Constants, shapes: Shapes) -> None:
+    def __init__(self, graph: Graph, constants: Constants, shapes: Shapes, options: Options) -> None:
         self.constants = constants
         self.shapes = shapes
+        self.options = options
         self.rank = ranks(graph)
         self.sources: dict[Address, Source] = {}
         self.refusals: dict[Address, Refusal] = {}
+        self.left_by: dict[Address, tuple[Value, ...]] = {}
+        self.settled: list[Settled] = []
         self.state = State()
         self._blocked: dict[Value, Refusal] = {}
+        self._folds = 0
 
     def operator(self, node: Node) -> Operator:
         """The node with its constants and shapes."""
         return Operator(node, self.constants, self.shapes)
 
+    def source_of(self, node: Node) -> Source | Refusal | None:
+        """The affine that a node is, unless the caller wants it left."""
+        found = source_of(self.operator(node))
+        chosen = self.options.refuse_source(node) if isinstance(found, Source) else None
+        return chosen or found
+
     def remembered(self, wire: Value) -> Refusal | None:
         """Why no map at all can be pulled up that wire, if an earlier attempt found out."""
         return self._blocked.get(wire)
+
+    def protected(self, node: Node) -> Refusal | None:
+        """Why the caller wants the node left as it is, if that is so."""
+        return self.options.refuse_change(node) if self.options.skip else None
 
     def pull(self, source: Source) -> None:
         """Take the source out towards the inputs, or towards the outputs if that is cheaper."""
@@ -121,9 +111,10 @@ class _Search:
         if isinstance(pulled, Refusal):
             self.refusals[source.node.address] = pulled
             return
-        if self._added(pulled):
+        saved = self._saved(pulled)
+        if saved.nodes < len(pulled.removed) or saved.bytes < 0:
             pushed = self._pushed(source, source.placed, State())
-            if isinstance(pushed, State) and self._gain(pushed) > self._gain(pulled):
+            if isinstance(pushed, State) and self.options.preference.is_better(self._saved(pushed), saved):
                 pulled = pushed
         self._adopt(source, pulled)
 
@@ -138,59 +129,140 @@ class _Search:
         if isinstance(pushed, State):
             self._adopt(source, pushed)
 
-    def merge(self, source: Source) -> None:
-        """Let another affine, in front or behind, take in a source that stays otherwise: two become one."""
+    def in_order_of_settling(self) -> list[Address]:
+        """From the last to the first; where no BatchNormalization is to stay, those before all others."""
+        addresses = list(reversed(self.sources))
+        if self.options.preference.avoids_normalizations:
+            addresses.sort(key=lambda address: not self.sources[address].is_normalization)
+        return addresses
+
+    def settle(self, source: Source) -> None:
+        """What stays of a source that can not go altogether: in another affine, or as a residual that costs less."""
         if self._is_settled(source):
             return
-        made = self._pulled(source, source.placed, merging=True)
-        if isinstance(made, Refusal):
-            made = self._pushed(source, source.placed, State(), merging=True)
-        if isinstance(made, State):
-            self._adopt(source, made)
+        best: tuple[State, Price] | None = None
+        for made in self._ways(source):
+            saved = self._saved(made)
+            if not self.options.preference.gains(saved):
+                continue
+            if best is None or self.options.preference.is_better(saved, best[1]):
+                best = made, saved
+        if best is not None:
+            self._note(source, *best)
+            self._keep(best[0])
+
+    def _note(self, source: Source, made: State, saved: Price) -> None:
+        """Remember for the report what is done with a source that can not go altogether."""
+        changed = [(change.op.node, change.taken) for change in made.changes.values()]
+        replaced = [node for node, taken in changed if taken.op_type or isinstance(taken.behind, np.ndarray)]
+        if not made.residuals and not replaced:
+            return
+        nodes = [self.sources[address].node for address in sorted(made.removed) if address not in self.state.removed]
+        refusal = self.refusals.get(source.node.address)
+        wires, elements = tuple(made.residuals), MappingProxyType(saved.elements)
+        settled = Settled(tuple(nodes), wires, tuple(replaced), saved.nodes, elements, -saved.bytes, refusal)
+        self.settled.append(settled)
+
+    def _ways(self, source: Source) -> Iterator[State]:
+        """Every way for a part of the source to stay; what merges it into another affine first."""
+        for made in (self._merged(source, PullAttempt), self._merged(source, PushAttempt)):
+            if isinstance(made, State) and not self._keeps_a_normalization(made):
+                yield made
+        if not self.options.residuals:
+            return
+        for manner in manners(self.options.preference):
+            yield from self._left(source, source.placed, manner, PullAttempt, State({source.node.address: source}))
+            yield from self._left(source, source.placed, manner, PushAttempt, State())
+            scaled = self._scale_pulled(source)
+            if isinstance(scaled, State):
+                yield from self._left(source, source.placed.shifting, manner, PushAttempt, scaled)
+
+    def _left(
+        self, source: Source, placed: Placed, manner: Manner, kind: type[Attempt], state: State
+    ) -> Iterator[State]:
+        """What an attempt comes to that may leave residuals, as far as it goes, and stopped on the way."""
+        attempt, made = self._attempted(source, placed, manner, kind, state.copy())
+        yield from self._formed(source, made)
+        for depth in depths(attempt.deepest):
+            _, made = self._attempted(source, placed, replace(manner, depth=depth), kind, state.copy())
+            yield from self._formed(source, made)
+
+    def _formed(self, source: Source, made: State | Refusal) -> Iterator[State]:
+        written = None if isinstance(made, Refusal) else formed(made, source, self.shapes, self.options.preference)
+        if written is not None:
+            yield written
+
+    def _merged(self, source: Source, kind: type[Attempt]) -> State | Refusal:
+        state = State({source.node.address: source}) if kind is PullAttempt else State()
+        return self._attempted(source, source.placed, Manner(merging=True), kind, state)[1]
+
+    def _keeps_a_normalization(self, made: State) -> bool:
+        """Whether it would fasten a BatchNormalization that the caller does not want."""
+        if not self.options.preference.avoids_normalizations:
+            return False
+        return any(self.sources[address].is_normalization for address in made.changes if address in self.sources)
 
     def _is_settled(self, source: Source) -> bool:
         address = source.node.address
-        return address in self.state.removed or address in self.state.changes
+        if address in self.state.removed or address in self.state.changes:
+            return True
+        if self.options.max_folds is not None and self._folds >= self.options.max_folds:
+            text = f"{named(source.node)} comes after the largest number of folds, {self.options.max_folds}"
+            self.refusals[address] = Refusal("max-folds", source.node.label, text)
+            return True
+        return False
 
     def _explain(self, source: Source, pushed: Refusal) -> None:
         """A source that stays was refused in both directions: say both."""
         pulled = self.refusals.get(source.node.address)
         if pulled is not None and pulled.text != pushed.text:
             text = f"{pulled.text}; the other way, {pushed.text}"
-            self.refusals[source.node.address] = Refusal(pulled.code, pulled.node, text)
+            self.refusals[source.node.address] = replace(pulled, text=text)
 
     def _parted(self, source: Source) -> State | Refusal:
         """The scale pulled, the shift pushed."""
-        affine = source.placed.affine
-        if affine.is_scaling or bool((affine.scale == 1.0).all()):
-            return self.refusals[source.node.address]
-        scaled = self._pulled(source, source.placed.scaling)
+        scaled = self._scale_pulled(source)
         if isinstance(scaled, Refusal):
             return scaled
-        shift = Placed.of(Affine.of(1.0, affine.shift), source.placed.axis)
-        return self._pushed(source, shift, scaled)
+        return self._attempted(source, source.placed.shifting, Manner(), PushAttempt, scaled)[1]
 
-    def _pulled(self, source: Source, placed: Placed, *, merging: bool = False) -> State | Refusal:
-        attempt = PullAttempt(self, State({source.node.address: source}), merging=merging)
-        return self._tried(attempt, source.wire, placed)
+    def _scale_pulled(self, source: Source) -> State | Refusal:
+        affine = source.placed.affine
+        if affine.is_scaling or affine.is_shift:
+            return self.refusals[source.node.address]
+        return self._pulled(source, source.placed.scaling)
 
-    def _pushed(self, source: Source, placed: Placed, state: State, *, merging: bool = False) -> State | Refusal:
-        parted = bool(state.removed)
-        attempt = PushAttempt(self, state, merging=merging)
-        attempt.state.removed[source.node.address] = source
-        if not parted:
-            attempt.state.pushed.add(source.node.address)
-        return self._tried(attempt, source.output, placed)
+    def _pulled(self, source: Source, placed: Placed) -> State | Refusal:
+        return self._attempted(source, placed, Manner(), PullAttempt, State({source.node.address: source}))[1]
 
-    def _tried(self, attempt: Attempt, wire: Value, placed: Placed) -> State | Refusal:
+    def _pushed(self, source: Source, placed: Placed, state: State) -> State | Refusal:
+        return self._attempted(source, placed, Manner(), PushAttempt, state)[1]
+
+    def _attempted(
+        self, source: Source, placed: Placed, manner: Manner, kind: type[Attempt], state: State
+    ) -> tuple[Attempt, State | Refusal]:
+        """One attempt, and what it came to.
+
+        Args:
+            source: what is to go.
+            placed: its map, or the part of it that goes this way.
+            manner: what the attempt may do besides.
+            kind: the direction.
+            state: what an earlier part of it has come to; empty for one that goes as a whole.
+        """
+        attempt = kind(self, state, manner)
+        if kind is PushAttempt and not state.removed:
+            state.pushed.add(source.node.address)
+        state.removed[source.node.address] = source
+        wire, edges = (source.wire, [source.edge]) if kind is PullAttempt else (source.output, [])
         try:
-            attempt.run(wire, placed)
+            attempt.run(wire, placed, edges)
         except Blocked as blocked:
-            if isinstance(attempt, PullAttempt):
+            if kind is PullAttempt:
                 for barrier in attempt.barriers:
                     self._remember(barrier)
-            return blocked.refusal
-        return attempt.state
+            return attempt, blocked.refusal
+        return attempt, attempt.state
 
     def _remember(self, barrier: Blocked) -> None:
         """No map passes the wire, nor those that led to it, down to an affine that could take a map itself."""
@@ -204,27 +276,25 @@ class _Search:
 
     def _adopt(self, source: Source, made: State) -> None:
         """Keep what an attempt decided, unless the graph would get more expensive."""
-        if self._gain(made) > 0 or self._takes_a_normalization(made):
-            self.state.adopt(made)
-            for address in made.removed:
-                self.refusals.pop(address, None)
+        if self._saved(made).nodes > 0 or self._takes_a_normalization(made):
+            self._keep(made)
             return
-        needing = next((c.op for c in made.changes.values() if c.taken.behind), self.operator(source.node))
+        needing = next((c.op for c in made.changes.values() if c.taken.behind is not None), self.operator(source.node))
         refusal = needing.refuse("no-gain", "would need an Add behind it in place of this node")
         self.refusals[source.node.address] = refusal
 
-    def _gain(self, made: State) -> int:
-        """Nodes that go, less nodes that come."""
-        return sum(address not in self.state.removed for address in made.removed) - self._added(made)
+    def _keep(self, made: State) -> None:
+        """Take over what an attempt has decided."""
+        for address in made.removed:
+            if address not in self.state.removed:
+                self.left_by[address] = tuple(made.residuals)
+            if not made.residuals:
+                self.refusals.pop(address, None)
+        self.state.adopt(made)
+        self._folds += 1
 
-    def _added(self, made: State) -> int:
-        before = (self.state.changes.get(address) for address in made.changes)
-        return _behind(made.changes.values()) - _behind(change for change in before if change)
+    def _saved(self, made: State) -> Price:
+        return saved_by(made, self.state, self.shapes)
 
     def _takes_a_normalization(self, made: State) -> bool:
         return any(s.is_normalization for address, s in made.removed.items() if address not in self.state.removed)
-
-
-def _behind(changes: Iterable[Change]) -> int:
-    """How many nodes the changes add."""
-    return sum(change.taken.behind is not None for change in changes)

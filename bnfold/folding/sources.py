@@ -45,6 +45,11 @@ class Source:
         return value
 
     @property
+    def edge(self) -> tuple[Node, int]:
+        """The node, and the index of the input at which it reads the wire."""
+        return self.node, next(index for index, value in enumerate(self.node.inputs) if value is self.wire)
+
+    @property
     def is_normalization(self) -> bool:
         """Whether the node is a BatchNormalization."""
         return is_normalization(self.node)

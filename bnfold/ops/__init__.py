@@ -1,5 +1,27 @@
 """The rules: what each operator does with an affine map. Importing this package fills the registry."""
 
-from bnfold.ops import affines, cropping, joining, layout, linear, linear_push, pointwise, pooling, resampling
+from bnfold.ops import (
+    affines,
+    cropping,
+    joining,
+    layout,
+    linear,
+    linear_push,
+    pointwise,
+    pooling,
+    replacing,
+    resampling,
+)
 
-__all__ = ["affines", "cropping", "joining", "layout", "linear", "linear_push", "pointwise", "pooling", "resampling"]
+__all__ = [
+    "affines",
+    "cropping",
+    "joining",
+    "layout",
+    "linear",
+    "linear_push",
+    "pointwise",
+    "pooling",
+    "replacing",
+    "resampling",
+]

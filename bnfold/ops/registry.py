@@ -74,3 +74,8 @@ class Registry:
 
 pull = Registry("output")
 push = Registry("input")
+
+replacing_pull = Registry("output")
+"""Rules by which an operator that refuses a map at its output becomes another operator, which takes it."""
+replacing_push = Registry("input")
+"""Rules by which an operator that refuses a map at its input takes it with a node more behind it."""

@@ -68,6 +68,19 @@ class Placed:
         """The same scale, no shift."""
         return Placed.of(Affine(self.affine.scale, np.zeros_like(self.affine.shift)), self.axis)
 
+    @property
+    def shifting(self) -> Placed:
+        """The same shift, no scale: what follows `scaling`."""
+        return Placed.of(Affine(np.ones_like(self.affine.scale), self.affine.shift), self.axis)
+
+    @property
+    def shifting_first(self) -> Placed | None:
+        """The shift that comes before `scaling`, ``a x + b = a (x + b / a)``; None where a scale is zero."""
+        if not np.all(self.affine.scale):
+            return None
+        with np.errstate(over="ignore"):  # a constant that is not finite is refused
+            return Placed.of(Affine.of(1.0, self.affine.shift / self.affine.scale), self.axis)
+
     def on(self, axis: int) -> Placed:
         """The same map on another axis."""
         return Placed(self.affine, 0 if self.is_uniform else axis)
@@ -108,7 +121,9 @@ class Taken:
             to the map that is owed on that wire.
         constants: input index to the new numbers of that constant; None omits the input.
         attributes: attributes to set; None removes one.
-        behind: a shift that remains to be added behind the operator, on the axis that it names.
+        op_type: the operator that the node becomes; None for the one that it is.
+        behind: a shift that remains to be added behind the operator: on the axis that it names, or an array that
+            broadcasts against the output.
         remarks: what a person should know.
         otherwise: another way, to be tried when a shift in this one is refused.
     """
@@ -116,7 +131,8 @@ class Taken:
     moves: Mapping[int, Placed] = field(default_factory=dict)
     constants: Mapping[int, Rescale | None] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    behind: Placed | None = None
+    op_type: str | None = None
+    behind: Placed | Factor | None = None
     remarks: tuple[str, ...] = ()
     otherwise: Taken | None = None
 
@@ -127,6 +143,7 @@ class Taken:
         return Taken(
             constants=constants,
             attributes={**self.attributes, **following.attributes},
+            op_type=following.op_type or self.op_type,
             behind=following.behind,
             remarks=self.remarks + following.remarks,
         )
@@ -267,6 +284,29 @@ class Operator:
 def scaled(index: int, factor: Factor) -> dict[int, Rescale]:
     """A constant input times `factor`; nothing to do where that is one everywhere, so that it stays what it is."""
     return {} if np.all(factor == 1.0) else {index: Rescale(factor)}
+
+
+def scaled_behind(op: Operator, behind: Placed | Factor, following: Placed | None) -> Placed | Factor:
+    """A shift behind the operator when a map follows it: ``a (y + s) + b = (a y + b) + a s``."""
+    if following is None:
+        return behind
+    if isinstance(behind, Placed):
+        scaled_one = behind.then(following.scaling)
+        if scaled_one is not None:
+            return scaled_one.shifting
+        behind = laid(op, behind)
+    factor = following.affine.scale  # [C] -> [C, 1, ..., 1]
+    return behind * (factor.reshape(()) if following.is_uniform else along(factor, 0, _rank(op) - following.axis))
+
+
+def laid(op: Operator, shift: Placed) -> Factor:
+    """A shift of the first output, so that it broadcasts there: ``[C] -> [C, 1, ...]``; a uniform one is a scalar."""
+    values = shift.affine.shift
+    return values.reshape(()) if shift.is_uniform else along(values, 0, _rank(op) - shift.axis)
+
+
+def _rank(op: Operator) -> int:
+    return op.output_rank() or 0
 
 
 def along(vector: npt.ArrayLike, axis: int, rank: int) -> Factor:

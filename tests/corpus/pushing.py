@@ -36,7 +36,7 @@ push.push(
 push.push("open batch", "n = bn(x, 4) y = Conv(n, @W[3,4,3,3])", IN, x="float[N,4,6,6] x")
 PADDED = {
     "zero padding": "Conv<pads = [1,1,1,1]>(n, @W[3,4,3,3], @B[3])",
-    "zero padding on one side": "Conv<pads = [0,0,0,1]>(n, @W[3,4,3,3])",
+    "zero padding on one side": "Conv<pads = [0,0,0,1]>(n, @W[5,4,3,3])",
     "SAME_UPPER": 'Conv<auto_pad = "SAME_UPPER">(n, @W[3,4,3,3])',
     "SAME_LOWER": 'Conv<auto_pad = "SAME_LOWER">(n, @W[3,4,2,2])',
     "depthwise, padded": "Conv<group = 4, pads = [1,1,1,1]>(n, @W[4,1,3,3])",

@@ -391,9 +391,10 @@ def test_a_uniform_affine_moves_onto_a_computed_scalar_c() -> None:
     head = gemm(0, 0, (1.0, 0.5), ", k")
     nodes = f"k = Mul(u, half) c = {head} d = Mul(c, half) y = Add(d, half)"
     body = f"(float[{M}, {DEPTH}] a, float[1] u) => (float[m, n] y) {{ {nodes} }}"
-    # u is an input, and nothing in front of it takes the map: the Mul that stays takes it in
-    result = check_fold(graph_model(body, b=normal(DEPTH, N), half=np.float32(0.5)), leaves=["Mul", "Gemm", "Add"])
+    # u is an input, and nothing in front of it takes the map: what stays stands on the one number
+    result = check_fold(graph_model(body, b=normal(DEPTH, N), half=np.float32(0.5)), leaves=["Mul", "Add", "Gemm"])
     assert set(codes(result)) == {"graph-input"}
+    assert [entry.left for entry in result.settled] == [("Mul -> k.scaled", "Add -> k")]
 
 
 @pytest.mark.parametrize("shape", [(N,), (M, 1), (M, N)], ids=["C [N]", "C [M, 1]", "C [M, N]"])

@@ -1,0 +1,194 @@
+"""What a graph costs, and what an attempt would save: nodes, then elements touched at run time, then new bytes.
+
+The order, and what is added to it, is what `benchmarks/residuals.py` measures on onnxruntime's CPU provider:
+
+* A node less pays, and among forms with as many nodes the one that touches fewer elements does.
+* A Relu behind a Conv or Gemm costs nothing, since onnxruntime runs it inside of them; a Max in its place does.
+* A constant map behind a Conv costs what two passes over its output do: it takes the Conv out of the layout that
+  onnxruntime keeps between convolutions.
+* A BatchNormalization stays in that layout and an Add or Mul does not, so that it is the faster one node.
+
+The last point and bytes of constants decide between ways that are equal otherwise; neither is a reason to change a
+graph.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from math import prod
+from typing import TypeAlias
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from bnfold.folding.plan import Change, Residual
+from bnfold.folding.state import State
+from bnfold.model.graph import Node, Value
+from bnfold.model.shapes import Shapes
+from bnfold.ops.rule import NOTHING, Operator, Placed, Rescale
+
+Elements: TypeAlias = Counter[tuple[str, ...]]
+"""Number of elements per unit of the sizes that are not known: ``N x 64 x H x W`` is 64 of (H, N, W)."""
+
+_FUSING = frozenset({"Conv", "Gemm"})
+"""Operators into which onnxruntime takes a Relu that stands behind them."""
+
+
+@dataclass
+class Price:
+    """What some nodes cost.
+
+    Attributes:
+        normalizations: how many of them are BatchNormalizations.
+        nodes: how many there are.
+        elements: how many elements they write.
+        arithmetic: how many of them are Add, Mul and the like.
+        bytes: how many bytes of constants they bring.
+    """
+
+    normalizations: int = 0
+    nodes: int = 0
+    elements: Elements = field(default_factory=Counter)
+    arithmetic: int = 0
+    bytes: int = 0
+
+    def add(
+        self, written: Value, shapes: Shapes, *, nodes: int = 1, normalizations: int = 0, passes: int | None = None
+    ) -> None:
+        """Take in nodes that write a value of that shape, each once unless it is said how often together."""
+        self.normalizations += normalizations
+        self.nodes += nodes
+        self.arithmetic += nodes - normalizations
+        key, count = _elements(written, shapes)
+        self.elements[key] += (nodes if passes is None else passes) * count
+
+    def minus(self, other: Price) -> Price:
+        """What is saved when this goes and the other comes."""
+        elements = Counter(self.elements)
+        elements.subtract(other.elements)
+        return Price(
+            self.normalizations - other.normalizations,
+            self.nodes - other.nodes,
+            Counter({key: count for key, count in elements.items() if count}),
+            self.arithmetic - other.arithmetic,
+            self.bytes - other.bytes,
+        )
+
+    @property
+    def element_sign(self) -> int:
+        """1 when fewer elements are certain, -1 when more are possible, 0 when they are as many."""
+        counts = self.elements.values()
+        if any(count < 0 for count in counts):
+            return -1
+        return int(any(count > 0 for count in counts))
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What a fold is to come to: "speed", or "no-batchnorm", where no BatchNormalization is worth more than speed."""
+
+    name: str = "speed"
+
+    @property
+    def avoids_normalizations(self) -> bool:
+        """Whether a BatchNormalization less is worth more than anything else."""
+        return self.name == "no-batchnorm"
+
+    def gains(self, saved: Price) -> bool:
+        """Whether that is worth a change of the graph."""
+        if self.avoids_normalizations and saved.normalizations:
+            return saved.normalizations > 0
+        return saved.nodes > 0 or (saved.nodes == 0 and saved.element_sign > 0)
+
+    def is_better(self, saved: Price, than: Price) -> bool:
+        """Whether the one way saves more than the other."""
+        if self.avoids_normalizations and saved.normalizations != than.normalizations:
+            return saved.normalizations > than.normalizations
+        if saved.nodes != than.nodes:
+            return saved.nodes > than.nodes
+        sign = saved.minus(than).element_sign
+        back = than.minus(saved).element_sign
+        if sign > 0 or back > 0:
+            return sign > 0
+        if sign or back:
+            return False
+        return (saved.arithmetic, saved.bytes) > (than.arithmetic, than.bytes)
+
+
+def saved_by(made: State, present: State, shapes: Shapes) -> Price:
+    """What a graph saves by an attempt, compared with what has been decided before it."""
+    gone, come = Price(), Price()
+    for address, source in made.removed.items():
+        if address not in present.removed:
+            gone.add(source.output, shapes, normalizations=int(source.is_normalization))
+    for residual in made.residuals.values():
+        _add_residual(come, residual, shapes)
+    for address, change in made.changes.items():
+        _add_change(come, change, shapes, made)
+        if address in present.changes:
+            _add_change(gone, present.changes[address], shapes, present)
+    return gone.minus(come)
+
+
+def _add_residual(price: Price, residual: Residual, shapes: Shapes) -> None:
+    normalizations = residual.forms.count("BatchNormalization")
+    price.add(residual.wire, shapes, nodes=len(residual.forms), normalizations=normalizations)
+    if residual.moved is None:
+        price.bytes += residual.placed.affine.channels * 8  # the type hardly matters here
+
+
+def _add_change(price: Price, change: Change, shapes: Shapes, state: State) -> None:
+    op, output = change.op, change.op.node.outputs[0]
+    if output is None:
+        return
+    if change.taken.behind is not None:
+        price.add(output, shapes, passes=1 if isinstance(change.taken.behind, Placed) else 2)
+    if change.taken.op_type is not None and _is_fused(op.node, state):
+        price.add(output, shapes)
+    for index, rescale in change.taken.constants.items():
+        price.bytes += 0 if rescale is None else new_bytes(op, index, rescale)
+    if change.taken.behind is not None:
+        price.bytes += behind_elements(change.taken.behind) * 4
+
+
+def behind_elements(behind: Placed | np.ndarray) -> int:
+    """How many numbers a shift behind an operator has."""
+    return behind.affine.channels if isinstance(behind, Placed) else int(behind.size)
+
+
+def new_bytes(op: Operator, index: int, rescale: Rescale) -> int:
+    """The bytes of a constant that has to be written beside the present one; 0 where it takes its place."""
+    shape = np.broadcast_shapes(
+        () if rescale.of == NOTHING else op.base(index, rescale).shape,
+        rescale.factor.shape,
+        () if rescale.offset is None else rescale.offset.shape,
+    )
+    present = op.input(index)
+    takes_its_place = (
+        present is not None
+        and present.tensor is not None
+        and present.has_one_reader
+        and op.constants.is_stored(present)
+        and tuple(present.tensor.dims) == shape
+    )
+    kind = op.float_type(index)
+    if takes_its_place or kind == TensorProto.UNDEFINED:
+        return 0
+    return prod(shape) * helper.tensor_dtype_to_np_dtype(kind).itemsize
+
+
+def _is_fused(node: Node, state: State) -> bool:
+    """Whether the node stands right behind an operator that onnxruntime would run it in."""
+    value = node.inputs[0]
+    while value is not None and value.producer is not None and value.producer.address in state.removed:
+        value = state.removed[value.producer.address].wire
+    return value is not None and value.producer is not None and value.producer.op_type in _FUSING
+
+
+def _elements(value: Value, shapes: Shapes) -> tuple[tuple[str, ...], int]:
+    shape = shapes.shape(value)
+    if shape is None:
+        return (f"all of {value.name}",), 1
+    unknown = sorted("?" if size is None else size for size in shape if not isinstance(size, int))
+    return tuple(unknown), prod(size for size in shape if isinstance(size, int))

@@ -1,0 +1,72 @@
+"""What has become of each affine, when the search is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bnfold.folding.attempt import named
+from bnfold.folding.plan import Change, Outcome
+from bnfold.folding.sources import Source
+from bnfold.folding.state import State
+from bnfold.model.graph import Address, Node, Value
+from bnfold.ops.rule import Refusal
+
+
+def outcome_of(
+    node: Node,
+    source: Source | Refusal,
+    state: State,
+    refusals: Mapping[Address, Refusal],
+    left_by: Mapping[Address, tuple[Value, ...]],
+) -> Outcome:
+    """What has become of one affine, or why it is none.
+
+    Args:
+        node: the node.
+        source: its map, or why it has none.
+        state: all that has been decided.
+        refusals: why affines could not go, by address.
+        left_by: the wires on which a part of an affine stays, by address.
+    """
+    channels = source.channels if isinstance(source, Source) else 0
+    if isinstance(source, Source) and node.address in state.removed:
+        residuals = tuple(state.residuals[wire] for wire in left_by.get(node.address, ()) if wire in state.residuals)
+        absorbers, refusal = _absorbers(source, state), refusals.get(node.address)
+        return Outcome(node, channels, absorbers, gone=True, residuals=residuals, refusal=refusal)
+    merged = Refusal("merged", node.label, f"{named(node)} has taken in another affine")
+    return Outcome(node, channels, refusal=refusals.get(node.address, merged))
+
+
+def _absorbers(source: Source, state: State) -> tuple[Node, ...]:
+    """The operators at which the requests that start at the source end."""
+    pushed = source.node.address in state.pushed
+    found: dict[Address, Node] = {}
+    pending, seen = [source.output if pushed else source.wire], set[Node]()
+    while pending:
+        for node in _next_nodes(pending.pop(), pushed=pushed):
+            if node in seen:
+                continue
+            seen.add(node)
+            if node.address in state.removed:
+                gone = state.removed[node.address]
+                pending.append(gone.output if pushed else gone.wire)
+                continue
+            change = state.changes.get(node.address)
+            if change is None:
+                continue
+            if change.taken.constants or change.taken.behind is not None or not (change.wanted or change.owed):
+                found[node.address] = node
+            pending += _next_wires(change, pushed=pushed)
+    return tuple(found[address] for address in sorted(found))
+
+
+def _next_nodes(wire: Value, *, pushed: bool) -> list[Node]:
+    if pushed:
+        return [reader for reader, _ in wire.value_readers]
+    return [] if wire.producer is None else [wire.producer]
+
+
+def _next_wires(change: Change, *, pushed: bool) -> list[Value]:
+    node = change.op.node
+    wires = [node.outputs[k] for k in change.owed] if pushed else [node.inputs[k] for k in change.wanted]
+    return [wire for wire in wires if wire is not None]

@@ -1,0 +1,62 @@
+"""What a search has decided so far: sources that go, what operators get, and what of a map stays on a wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from bnfold.folding.plan import Change, Edge, Residual
+from bnfold.folding.sources import Source
+from bnfold.model.graph import Address, Value
+from bnfold.ops.rule import Placed
+
+Edges: TypeAlias = Iterable[Edge]
+
+
+@dataclass
+class State:
+    """What has been decided: sources that go, what operators get, and what stays on a wire.
+
+    Attributes:
+        removed: sources that go, by address.
+        pushed: those of them whose readers read what stands in front.
+        changes: what becomes of operators that stay, by address.
+        residuals: maps that stay as nodes, by the wire that they stand on.
+    """
+
+    removed: dict[Address, Source] = field(default_factory=dict)
+    pushed: set[Address] = field(default_factory=set)
+    changes: dict[Address, Change] = field(default_factory=dict)
+    residuals: dict[Value, Residual] = field(default_factory=dict)
+
+    def copy(self) -> State:
+        """A state of its own."""
+        return State(dict(self.removed), set(self.pushed), dict(self.changes), dict(self.residuals))
+
+    def adopt(self, other: State) -> None:
+        """Take over what an attempt has decided."""
+        self.removed.update(other.removed)
+        self.pushed |= other.pushed
+        self.changes.update(other.changes)
+        self.residuals.update(other.residuals)
+
+    def leave(self, residual: Residual) -> bool:
+        """Leave a map on a wire; where the wire has one already, the two have to be the same map. Whether they are."""
+        present = self.residuals.get(residual.wire)
+        if present is None:
+            self.residuals[residual.wire] = residual
+            return True
+        if not same_map(present.placed, residual.placed):
+            return False
+        edges, shown = present.edges | residual.edges, present.shown or residual.shown
+        self.residuals[residual.wire] = replace(present, edges=edges, shown=shown)
+        return True
+
+
+def same_map(one: Placed, other: Placed) -> bool:
+    """Whether two maps are the same numbers on the same axis. Exact on purpose."""
+    pairs = ((one.affine.scale, other.affine.scale), (one.affine.shift, other.affine.shift))
+    return one.axis == other.axis and all(np.array_equal(a, b) for a, b in pairs)
