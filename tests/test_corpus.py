@@ -17,7 +17,6 @@ AWAITED = {
     "quantized": "DequantizeLinear has no rule: a weight behind it is no constant",
     "functions: the parameters are arguments": "functions are not specialised per call",
     "functions: the parameters are arguments, two calls": "functions are not specialised per call",
-    "push into conv: SAME_LOWER, strides that leave no padding": "SAME padding is not worked out from static sizes",
     "merging: Sub, Mul, Add between barriers": "a residual is not given another form",
     "layout: channel shuffle": "a map over two axes of a wire has no representation",
 }

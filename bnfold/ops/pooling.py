@@ -7,6 +7,7 @@ from math import prod
 from bnfold.affine import Affine
 from bnfold.ops.registry import pull, push
 from bnfold.ops.rule import Operator, Placed, Refusal, Taken
+from bnfold.ops.windows import padding
 
 
 @pull("MaxPool", "GlobalMaxPool")
@@ -35,7 +36,8 @@ def carry_average_pool(op: Operator, placed: Placed) -> Taken | Refusal:
 
     Given: ``y = mean over a window of x``. Result: the same map on the other side.
     Exact: always where only x is averaged; where zeros of the padding are counted too (``count_include_pad = 1`` with
-    padding that takes effect) iff ``b = 0`` (ONNX AveragePool-1, 7, 10, 11, 19, 22).
+    padding that takes effect, or windows that ``ceil_mode`` lets reach beyond x) iff ``b = 0``
+    (ONNX AveragePool-1, 7, 10, 11, 19, 22).
     """
     refusal = _refuse_spatial(op, placed)
     if refusal is not None:
@@ -46,10 +48,10 @@ def carry_average_pool(op: Operator, placed: Placed) -> Taken | Refusal:
 
 
 def _pads(op: Operator) -> bool:
-    """Whether a window may reach beyond x; where that depends on the size of x, yes."""
-    if op.attribute("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER") or op.attribute("ceil_mode", 0):
-        return True
-    return any(pad != 0 for pad in op.attribute("pads") or ())
+    """Whether a window may reach beyond x; where that depends on a size of x that is not static, yes."""
+    kernel = op.attribute("kernel_shape")
+    reached = padding(op, kernel) if kernel else None
+    return reached is None or any(pads != (0, 0) for pads in reached)
 
 
 @pull("GlobalAveragePool")
