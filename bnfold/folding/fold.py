@@ -49,7 +49,7 @@ class Kept:
         node: its name, or operator and output where it has none.
         op_type: its operator.
         code: a stable word for why.
-        reason: a sentence that names the node that blocks.
+        reason: a sentence that names the node that blocks, and says what would unblock it.
     """
 
     node: str
@@ -128,7 +128,7 @@ class FoldResult:
 
 def _kept(outcome: Outcome) -> Kept:
     refusal = outcome.refusal
-    code, reason = ("", "") if refusal is None else (refusal.code, refusal.text)
+    code, reason = ("", "") if refusal is None else (refusal.code, refusal.reason)
     return Kept(outcome.node.label, outcome.node.op_type, code, reason)
 
 

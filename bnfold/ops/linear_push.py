@@ -16,7 +16,7 @@ from bnfold.model.constants import Constant
 from bnfold.ops.linear import float_constant, other_channels, over_axis_one, with_beta_one, wrong_axis
 from bnfold.ops.registry import Maps, push
 from bnfold.ops.rule import NOTHING, Factor, Operator, Placed, Refusal, Rescale, Taken, along, scaled
-from bnfold.ops.windows import Table, common_taps
+from bnfold.ops.windows import STATIC_SPACE, Table, common_taps, has_static_space
 
 ONE = np.ones(())
 
@@ -44,7 +44,7 @@ def push_conv(op: Operator, placed: Placed) -> Taken | Refusal:
         return affine
     seen = None if affine.is_scaling else common_taps(op, weight.shape[2:])
     if not affine.is_scaling and seen is None:
-        return op.refuse("padding", "pads with zeros: a shift in front of it would be missing at the border")
+        return _refuse_padding(op, "pads with zeros: a shift in front of it would be missing at the border")
     # a, b: [I] -> [g, I/g] -> [O, I/g]
     scale, shift = (
         np.repeat(vector.reshape(group, -1), weight.shape[0] // group, axis=0)
@@ -91,10 +91,15 @@ def push_conv_transpose(op: Operator, placed: Placed) -> Taken | Refusal:
         return op.refuse("malformed", f"has {weight.shape[0]} input channels, which do not divide into {group} groups")
     seen = common_taps(op, weight.shape[2:])
     if seen is None:
-        return op.refuse("padding", "has output elements that do not see every tap, so a shift would not reach all")
+        return _refuse_padding(op, "has output elements that do not see every tap, so a shift would not reach all")
     taps = _summed(weight, seen)  # [I, O/g]
     shifted = (taps * affine.shift[:, None]).reshape(group, -1, weight.shape[1])  # [g, I/g, O/g]
     return _with_bias(op, constants, shifted.sum(axis=1).reshape(-1))
+
+
+def _refuse_padding(op: Operator, text: str) -> Refusal:
+    refusal = op.refuse("padding", text)
+    return refusal if has_static_space(op) else refusal.unblocked_by(f"{STATIC_SPACE}, or {refusal.unblock}")
 
 
 def _with_bias(op: Operator, constants: dict[int, Rescale], shift: Factor) -> Taken | Refusal:

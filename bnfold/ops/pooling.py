@@ -7,7 +7,7 @@ from math import prod
 from bnfold.affine import Affine
 from bnfold.ops.registry import pull, push
 from bnfold.ops.rule import Operator, Placed, Refusal, Taken
-from bnfold.ops.windows import padding
+from bnfold.ops.windows import STATIC_SPACE, has_static_space, padding
 
 
 @pull("MaxPool", "GlobalMaxPool")
@@ -43,7 +43,8 @@ def carry_average_pool(op: Operator, placed: Placed) -> Taken | Refusal:
     if refusal is not None:
         return refusal
     if op.attribute("count_include_pad", 0) and _pads(op) and not placed.affine.is_scaling:
-        return op.refuse("shift", "averages zeros of its padding too, to which a shift would not be added")
+        refusal = op.refuse("shift", "averages zeros of its padding too, to which a shift would not be added")
+        return refusal if has_static_space(op) else refusal.unblocked_by(STATIC_SPACE)
     return Taken({0: placed})
 
 
@@ -230,7 +231,8 @@ def _terms(op: Operator, placed: Placed) -> int | Refusal:
     """How many elements each sum has; 1 where that does not matter, as there is no shift."""
     count = 1 if placed.affine.is_scaling else _count(op)
     if count is None:
-        return op.refuse("shift", "sums a number of elements that is not known, so the shift has no share for each")
+        text = "sums a number of elements that is not known, so the shift has no share for each"
+        return op.refuse("shift", text).unblocked_by("give the model static sizes along the axes that it sums over")
     return count
 
 

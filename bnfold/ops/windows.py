@@ -18,6 +18,9 @@ from bnfold.ops.rule import Operator
 
 Table: TypeAlias = npt.NDArray[np.float64]
 
+STATIC_SPACE = "give the model a static height and width, so that its padding can be worked out"
+"""What unblocks a refusal for padding where `has_static_space` is false."""
+
 
 @dataclass(frozen=True)
 class _Axis:
@@ -39,6 +42,12 @@ class _Axis:
     @property
     def is_same(self) -> bool:
         return self.auto_pad in ("SAME_UPPER", "SAME_LOWER")
+
+
+def has_static_space(op: Operator) -> bool:
+    """Whether every size of the input from axis 2 on is static."""
+    shape = op.shape(0)
+    return shape is not None and all(isinstance(size, int) for size in shape[2:])
 
 
 def padding(op: Operator, kernel: Sequence[int]) -> tuple[tuple[int, int] | None, ...] | None:
