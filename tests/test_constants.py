@@ -12,9 +12,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper
-from support import Array, graph_model, normal, op_types, run_ort, run_reference
+from support import Array, check_fold, graph_model, normal, op_types, run_ort, run_reference
 
 import bnfold
+from bnfold.errors import ModelError
 from bnfold.model.constants import Constant, Constants
 from bnfold.model.graph import Graph
 
@@ -114,7 +115,111 @@ EVALUATED: dict[str, tuple[ModelProto, int]] = {
     "Sqrt": (computing("y = Sqrt (k)", k=POSITIVE), TensorProto.FLOAT),
     "Reciprocal": (computing("y = Reciprocal (k)", k=POSITIVE), TensorProto.FLOAT),
     "Neg": (computing("y = Neg (k)", k=normal(3)), TensorProto.FLOAT),
+    "Abs": (computing("y = Abs (k)", k=normal(30)), TensorProto.FLOAT),
+    "Exp": (computing("y = Exp (k)", k=normal(3)), TensorProto.FLOAT),
+    "Log": (computing("y = Log (k)", k=POSITIVE), TensorProto.FLOAT),
+    "Max": (computing("y = Max (k, l, m)", k=normal(3, 1), l=normal(4), m=normal(1)), TensorProto.FLOAT),
+    "Max of one": (computing("y = Max (k)", k=normal(3)), TensorProto.FLOAT),
+    "Min": (computing("y = Min (k, l)", k=normal(3, 1), l=normal(4)), TensorProto.FLOAT),
+    "Sum": (computing("y = Sum (k, l, m)", k=normal(3, 1), l=normal(4), m=normal(1)), TensorProto.FLOAT),
+    "Where": (
+        computing("y = Where (c, k, l)", c=np.array([[True], [False]]), k=normal(3), l=normal(1)),
+        TensorProto.FLOAT,
+    ),
+    "Where, integers": (
+        computing("y = Where (c, k, l)", "int64[]", c=np.array([True, False]), k=ints(3, 4), l=ints(5)),
+        TensorProto.INT64,
+    ),
+    "Where, one computed": (
+        computing("m = Neg (l) y = Where (c, k, m)", c=np.array([True, False]), k=normal(2), l=normal(1)),
+        TensorProto.FLOAT,
+    ),
 }
+
+MOVED: dict[str, tuple[str, dict[str, Array]]] = {
+    "Concat": ("y = Concat <axis = 1> (k, l, k)", {"k": normal(3, 1), "l": normal(3, 4)}),
+    "Concat of one": ("y = Concat <axis = 0> (k)", {"k": normal(3)}),
+    "Concat, one computed": ("m = Neg (l) y = Concat <axis = 0> (k, m)", {"k": normal(3), "l": normal(2)}),
+    "Concat of integers": ("y = Concat <axis = 0> (k, l)", {"k": ints(3), "l": ints(-1, 2)}),
+    "Gather": ("y = Gather (k, i)", {"k": normal(4, 3), "i": ints(0, 3, 3)}),
+    "Gather along an axis, indices of rank 2": (
+        "y = Gather <axis = 1> (k, i)",
+        {"k": normal(4, 3, 2), "i": ints(0, 2, 1, 1).reshape(2, 2)},
+    ),
+    "Gather, a scalar index": ("y = Gather <axis = 1> (k, i)", {"k": normal(4, 3), "i": np.array(2)}),
+    "Gather, int32 indices": ("y = Gather (k, i)", {"k": normal(4, 3), "i": np.array([2], np.int32)}),
+    "Gather of integers": ("y = Gather (k, i)", {"k": ints(7, 8, 9), "i": ints(2)}),
+    "Slice": ("y = Slice (k, s, e)", {"k": normal(5, 4), "s": ints(1), "e": ints(4)}),
+    "Slice, bounds from the end and beyond": (
+        "y = Slice (k, s, e)",
+        {"k": normal(5, 4), "s": ints(-3, 1), "e": ints(2**62, -1)},
+    ),
+    "Slice along axes": (
+        "y = Slice (k, s, e, a)",
+        {"k": normal(5, 4, 3), "s": ints(1, 0), "e": ints(3, 2), "a": ints(2, 0)},
+    ),
+    "Slice of integers": ("y = Slice (k, s, e)", {"k": ints(7, 8, 9), "s": ints(1), "e": ints(3)}),
+    "Tile": ("y = Tile (k, n)", {"k": normal(2, 3), "n": ints(2, 3)}),
+    "Split, the second": ("x0, y = Split <axis = 1> (k, n)", {"k": normal(2, 5), "n": ints(2, 3)}),
+    "Split, the first": ("y, x1 = Split (k, n)", {"k": normal(5), "n": ints(4, 1)}),
+    "Split of integers": ("x0, y = Split (k, n)", {"k": ints(1, 2, 3, 4), "n": ints(1, 3)}),
+}
+SINCE = {"Concat": 4, "Gather": 1, "Slice": 10, "Tile": 6, "Split": 13}
+NEWER: dict[str, tuple[int, str, dict[str, Array]]] = {
+    "Concat, a negative axis": (11, "y = Concat <axis = -1> (k, l)", {"k": normal(3, 1), "l": normal(3, 4)}),
+    "Gather, negative indices": (11, "y = Gather <axis = -1> (k, i)", {"k": normal(4, 3), "i": ints(-1, -3)}),
+    "Slice, steps": (
+        10,
+        "y = Slice (k, s, e, a, t)",
+        {"k": normal(7, 4), "s": ints(0, 1), "e": ints(7, 3), "a": ints(0, 1), "t": ints(3, 1)},
+    ),
+    "Slice backwards": (
+        11,
+        "y = Slice (k, s, e, a, t)",
+        {"k": normal(7, 4), "s": ints(-1), "e": ints(-(2**62)), "a": ints(-2), "t": ints(-2)},
+    ),
+    "Slice, steps without axes": (
+        11,
+        'y = Slice (k, s, e, "", t)',
+        {"k": normal(7, 4), "s": ints(6, 0), "e": ints(1, 4), "t": ints(-2, 3)},
+    ),
+    "Slice, int32 bounds": (
+        10,
+        "y = Slice (k, s, e)",
+        {"k": normal(5), "s": np.array([1], np.int32), "e": np.array([3], np.int32)},
+    ),
+    "Split in parts, the last smaller": (18, "x0, x1, y = Split <num_outputs = 3> (k)", {"k": normal(8)}),
+    "Split in equal parts": (13, "x0, y = Split <axis = -1> (k)", {"k": normal(2, 6)}),
+}
+
+
+def moving_cases() -> Iterator[Any]:
+    """Each operator at every opset that changed it, and at the newest."""
+    newest = onnx.defs.onnx_opset_version()
+    for name, (nodes, constants) in MOVED.items():
+        first = SINCE[name.split()[0].rstrip(",")]
+        for opset in sorted({max(first, 8), 11, 13, 18, newest} & set(range(first, newest + 1))):
+            yield pytest.param(opset, nodes, constants, id=f"{name}, opset {opset}")
+    for name, (opset, nodes, constants) in NEWER.items():
+        # num_outputs is an attribute of Split from opset 18 on, and equal parts need it then
+        last = 17 if "equal" in name else newest
+        for version in (opset, last):
+            yield pytest.param(version, nodes, constants, id=f"{name}, opset {version}")
+
+
+@pytest.mark.parametrize(("opset", "nodes", "constants"), list(moving_cases()))
+def test_elements_that_move_are_where_the_operator_would_put_them(
+    opset: int, nodes: str, constants: dict[str, Any]
+) -> None:
+    kind = "int64" if constants["k"].dtype == np.int64 else "float"
+    model = computing(nodes, f"{kind}[]", opset=opset, **constants)
+    (expected,) = run_reference(model, {"x": np.zeros(1, np.float32)})
+    found = constant(model)
+    assert found is not None
+    assert found.elem_type == helper.np_dtype_to_tensor_dtype(constants["k"].dtype)
+    assert found.shape == expected.shape
+    assert expected.size > 0
+    assert np.array_equal(found.wide, expected.astype(np.float64))
 
 
 @pytest.mark.parametrize("run", [run_ort, run_reference], ids=["onnxruntime", "reference"])
@@ -134,7 +239,7 @@ def test_constant_expression_has_the_value_that_it_would_be_computed_to(
 def test_every_evaluator_is_tested() -> None:
     from bnfold.model.constants import _EVALUATORS, _SPECIAL
 
-    tested = {node.op_type for model, _ in EVALUATED.values() for node in model.graph.node}
+    tested = {node.op_type for model, _ in EVALUATED.values() for node in model.graph.node} | set(SINCE)
     assert tested == _SPECIAL | set(_EVALUATORS)
 
 
@@ -152,6 +257,33 @@ OLD: dict[str, tuple[ModelProto, Array]] = {
         computing("y = Reshape <shape = [0, -1]> (k)", opset=1, k=normal(3, 2, 2)),
         normal(3, 2, 2).reshape(3, 4),
     ),
+    "Concat-1, axis 1 by default": (
+        computing("y = Concat (k, l)", opset=1, k=normal(3, 1), l=normal(3, 4)),
+        np.concatenate([normal(3, 1), normal(3, 4)], axis=1),
+    ),
+    "Slice-1": (
+        computing("y = Slice <starts = [1, -2], ends = [3, 9]> (k)", opset=9, k=normal(4, 5)),
+        normal(4, 5)[1:3, -2:],
+    ),
+    "Slice-1, axes": (
+        computing("y = Slice <axes = [1], starts = [-3], ends = [-1]> (k)", opset=1, k=normal(4, 5)),
+        normal(4, 5)[:, -3:-1],
+    ),
+    "Tile-1": (
+        computing("y = Tile (k, n, a)", opset=1, k=normal(2, 3), n=ints(3), a=ints(1)),
+        np.tile(normal(2, 3), (1, 3)),
+    ),
+    "Split-1, sizes as an input": (
+        computing("a, y = Split <axis = 1> (k, n)", opset=1, k=normal(2, 3), n=ints(1, 2)),
+        normal(2, 3)[:, 1:],
+    ),
+    "Split-2, sizes as an attribute": (
+        computing("a, y = Split <axis = 1, split = [1, 2]> (k)", opset=11, k=normal(2, 3)),
+        normal(2, 3)[:, 1:],
+    ),
+    "Split-2, equal parts": (computing("a, y = Split (k)", opset=2, k=normal(4, 3)), normal(4, 3)[2:]),
+    "Max-6": (computing("y = Max (k, l)", opset=6, k=normal(3), l=np.zeros(3)), np.maximum(normal(3), 0)),
+    "Sum-1": (computing("y = Sum (k, k, k)", opset=1, k=normal(3)), 3 * normal(3).astype(np.float64)),
     "Cast, a type by name": (computing('y = Cast <to = "DOUBLE"> (k)', "double[]", opset=5, k=normal(3)), normal(3)),
 }
 
@@ -181,6 +313,33 @@ UNKNOWN: dict[str, ModelProto] = {
     "opset 6, beyond the last axis": computing(
         "y = Add <broadcast = 1, axis = 1> (k, l)", opset=6, k=normal(3, 4), l=normal(4, 1)
     ),
+    "Concat without an axis": computing("y = Concat (k, k)", opset=13, k=normal(3)),
+    "Concat of two types": computing("y = Concat <axis = 0> (k, l)", k=normal(3), l=normal(3, dtype=np.float64)),
+    "Concat of other sizes": computing("y = Concat <axis = 0> (k, l)", k=normal(3, 1), l=normal(3, 2)),
+    "Concat of what is fed": computing("y = Concat <axis = 0> (k, x)", k=normal(3)),
+    "Concat along no axis": computing("y = Concat <axis = 1> (k, k)", k=normal(3)),
+    "Gather beyond the end": computing("y = Gather (k, i)", k=normal(3), i=ints(3)),
+    "Gather beyond the start": computing("y = Gather (k, i)", k=normal(3), i=ints(-4)),
+    "Gather, a negative index before opset 11": computing("y = Gather (k, i)", opset=10, k=normal(3), i=ints(-1)),
+    "Gather, indices that are no integers": computing("y = Gather (k, i)", k=normal(3), i=np.zeros(1, np.float32)),
+    "Slice, a step of zero": computing("y = Slice (k, s, e, s, s)", k=normal(3), s=ints(0), e=ints(3)),
+    "Slice, bounds of other lengths": computing("y = Slice (k, s, e)", k=normal(3), s=ints(0), e=ints(3, 4)),
+    "Slice, one axis twice": computing(
+        "y = Slice (k, s, e, a)", k=normal(3, 3), s=ints(0, 1), e=ints(3, 3), a=ints(0, -2)
+    ),
+    "Slice along no axis": computing("y = Slice (k, s, e, a)", k=normal(3), s=ints(0), e=ints(3), a=ints(1)),
+    "Slice, bounds that are fed": computing("i = Cast<to = 7>(x) y = Slice (k, i, e)", k=normal(3), e=ints(3)),
+    "Split, sizes that do not add up": computing("a, y = Split (k, n)", k=normal(3), n=ints(1, 1)),
+    "Split, a negative size": computing("a, y = Split (k, n)", k=normal(3), n=ints(-1, 4)),
+    "Split, equal parts of 3 in 2": computing("a, y = Split (k)", opset=13, k=normal(3)),
+    "Tile, too few repeats": computing("y = Tile (k, n)", k=normal(3, 3), n=ints(2)),
+    "Where, no condition": computing("y = Where (k, k, k)", k=normal(3)),
+    "Where, two types": computing(
+        "y = Where (c, k, l)", c=np.array([True]), k=normal(3), l=normal(3, dtype=np.float64)
+    ),
+    "Max-6, which does not broadcast": computing("y = Max (k, l)", opset=6, k=normal(3), l=normal(1)),
+    "Max of integers": computing("y = Max (k, k)", "int64[]", k=ints(1, 2)),
+    "a Constant that holds nothing": computing("y = Constant ()"),
     "a negative size": computing("y = ConstantOfShape (n)", n=ints(2, -3)),
 }
 
@@ -268,6 +427,127 @@ def test_cycle_ends_and_is_no_constant(nodes: str) -> None:
 def test_constant_of_an_absurd_size_is_not_expanded(nodes: str, sizes: Array) -> None:
     more: dict[str, Any] = {"k": np.ones(1, np.float32)} if "(k" in nodes else {}
     assert constant(computing(nodes, n=sizes, **more)) is None
+
+
+DOUBLING = ["Concat <axis = 0>", "Gather <axis = 0>", "Tile", "Add"]
+
+
+@pytest.mark.parametrize("op_type", DOUBLING)
+def test_expression_that_grows_with_every_node_is_given_up(op_type: str) -> None:
+    if op_type == "Add":  # [n, 1] and [n]: [n, n]
+        model = computing("y = Add (k, l)", k=np.zeros((2**14, 1), np.float32), l=np.zeros(2**14, np.float32))
+    elif op_type == "Gather <axis = 0>":
+        model = computing(
+            "n = ConstantOfShape <value = int64[1] {0}> (s) y = Gather (k, n)", k=normal(64), s=ints(2**28)
+        )
+    elif op_type == "Tile":
+        model = computing("y = Tile (k, n)", k=normal(64), n=ints(2**24))
+    else:
+        nodes = " ".join(f"k{i + 1} = Concat <axis = 0> (k{i}, k{i})" for i in range(200))
+        model = computing(f"{nodes} y = Neg (k200)", k0=np.ones(2**20, np.float32))
+    with seconds(20):
+        assert constant(model) is None
+
+
+# --- Sparse tensors ---
+
+
+def sparse_tensor(values: Array, indices: Any, dims: tuple[int, ...], name: str = "y") -> onnx.SparseTensorProto:
+    return helper.make_sparse_tensor(
+        onnx.numpy_helper.from_array(values, name),
+        onnx.numpy_helper.from_array(np.asarray(indices), f"{name}.indices"),
+        dims,
+    )
+
+
+def in_a_node(tensor: onnx.SparseTensorProto) -> ModelProto:
+    model = computing("y = Constant <value_int = 0> ()")
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("Constant", [], ["y"], sparse_value=tensor))
+    return model
+
+
+def as_initializer(tensor: onnx.SparseTensorProto) -> ModelProto:
+    model = computing("y = Identity (s)")
+    tensor.values.name = "s"
+    model.graph.sparse_initializer.append(tensor)
+    return model
+
+
+TWO = np.array([2.0, -3.0], np.float32)
+SPARSE: dict[str, tuple[onnx.SparseTensorProto, Array]] = {
+    "linear": (sparse_tensor(TWO, ints(1, 4), (2, 3)), np.array([[0, 2, 0], [0, -3, 0]])),
+    "coordinates": (sparse_tensor(TWO, ints(0, 1, 1, 2).reshape(2, 2), (2, 3)), np.array([[0, 2, 0], [0, 0, -3]])),
+    "coordinates of rank 1": (sparse_tensor(TWO, ints(1, 2).reshape(2, 1), (3,)), np.array([0, 2, -3])),
+    "out of order": (sparse_tensor(TWO, ints(4, 1), (2, 3)), np.array([[0, -3, 0], [0, 2, 0]])),
+    "as many values as axes": (sparse_tensor(TWO, ints(1, 0), (1, 2)), np.array([[-3, 2]])),
+    "no values": (sparse_tensor(TWO[:0], ints(), (2, 2)), np.zeros((2, 2))),
+    "all values": (sparse_tensor(TWO, ints(0, 1), (2,)), np.array([2, -3])),
+    "half precision": (sparse_tensor(TWO.astype(np.float16), ints(0, 2), (3,)), np.array([2, 0, -3])),
+    "integers": (sparse_tensor(ints(5, 6), ints(0, 2), (3,)), np.array([5, 0, 6])),
+}
+each_place = pytest.mark.parametrize("hold", [in_a_node, as_initializer])
+
+
+@each_place
+@pytest.mark.parametrize(("tensor", "expected"), SPARSE.values(), ids=SPARSE)
+def test_sparse_tensor_is_the_constant_that_it_spells(
+    tensor: onnx.SparseTensorProto, expected: Array, hold: Any
+) -> None:
+    found = constant(hold(tensor))
+    assert found is not None
+    assert found.elem_type == tensor.values.data_type
+    assert found.shape == expected.shape
+    assert found.values.dtype == helper.tensor_dtype_to_np_dtype(found.elem_type)
+    assert np.array_equal(found.wide, expected)
+
+
+DAMAGED: dict[str, onnx.SparseTensorProto] = {
+    "an index beyond the end": sparse_tensor(TWO, ints(1, 6), (2, 3)),
+    "an index below zero": sparse_tensor(TWO, ints(-1, 4), (2, 3)),
+    "a coordinate beyond its axis": sparse_tensor(TWO, ints(0, 1, 0, 3).reshape(2, 2), (2, 3)),
+    "a coordinate below zero": sparse_tensor(TWO, ints(0, 1, 1, -1).reshape(2, 2), (2, 3)),
+    "one place twice": sparse_tensor(TWO, ints(1, 1), (2, 3)),
+    "fewer indices": sparse_tensor(TWO, ints(1), (2, 3)),
+    "more indices": sparse_tensor(TWO, ints(1, 2, 3), (2, 3)),
+    "coordinates of another rank": sparse_tensor(TWO, ints(0, 1, 1, 2, 0, 0).reshape(2, 3), (2, 3)),
+    "indices of another type": sparse_tensor(TWO, np.array([1, 2], np.int32), (2, 3)),
+    "values of rank 2": sparse_tensor(TWO.reshape(2, 1), ints(1, 4), (2, 3)),
+    "a place in nothing": sparse_tensor(TWO, ints(0, 1), (0, 3)),
+}
+
+
+@each_place
+@pytest.mark.parametrize("tensor", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_sparse_tensor_is_an_error_and_no_value(tensor: onnx.SparseTensorProto, hold: Any) -> None:
+    found = constant(hold(tensor))
+    assert found is not None
+    with pytest.raises(ModelError, match="damaged"):
+        _ = found.values
+
+
+@each_place
+def test_sparse_tensor_too_large_or_of_text_is_no_constant(hold: Any) -> None:
+    assert constant(hold(sparse_tensor(TWO, ints(0, 1), (2**20, 2**20)))) is None
+    assert constant(hold(sparse_tensor(TWO, ints(0, 1), (-2, 3)))) is None
+    assert constant(hold(sparse_tensor(np.array(["a"], object), ints(0), (3,)))) is None
+
+
+def test_sparse_initializer_that_a_caller_may_override_is_no_constant() -> None:
+    model = as_initializer(sparse_tensor(TWO, ints(0, 2), (3,)))
+    model.graph.input.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, [3]))
+    assert constant(model) is None
+    assert constant(model, freeze=True) is not None
+    model.ir_version = 3
+    assert constant(model) is not None
+
+
+def test_affine_by_a_sparse_initializer_folds() -> None:
+    model = graph_model(
+        "(float[1,3,4] x) => (float[1,4,4] y) { c = Conv(x, w) m = Mul(c, s) y = Relu(m) }", w=normal(4, 3, 1)
+    )
+    model.graph.sparse_initializer.append(sparse_tensor(TWO, ints(0, 2), (4, 1), "s"))
+    check_fold(model, leaves=["Conv", "Relu"], exact_reference=False)
 
 
 def test_large_constant_takes_no_memory_before_it_is_used() -> None:

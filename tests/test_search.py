@@ -178,7 +178,8 @@ def test_a_reason_names_the_blocking_node() -> None:
     named = model(f"{CONV} t = Tanh(c) y = {bn('t')}")
     named.graph.node[1].name = "the culprit"
     assert refusal(named).reason == (
-        "Tanh 'the culprit' lets no affine pass; the other way, 'y' is a graph output, which would miss the affine"
+        "Tanh 'the culprit' lets no affine pass; the other way, 'y' is a graph output, which would miss the affine; "
+        "put the BatchNormalization right behind a linear operator when the network is trained"
     )
 
 

@@ -53,7 +53,7 @@ class Kept:
         node: its name, or operator and output where it has none.
         op_type: its operator.
         code: a stable word for why.
-        reason: a sentence that names the node that blocks.
+        reason: a sentence that names the node that blocks, and says what would unblock it.
     """
 
     node: str
@@ -188,7 +188,7 @@ class FoldResult:
 
 
 def _kept(label: str, refusal: Refusal | None) -> Kept:
-    code, reason = ("residual", "") if refusal is None else (refusal.code, refusal.text)
+    code, reason = ("residual", "") if refusal is None else (refusal.code, refusal.reason)
     return Kept(label, BATCH_NORMALIZATION, code, reason)
 
 

@@ -19,7 +19,7 @@ class AffineInfo:
         folds: whether `fold` would take it out of the graph.
         into: the operators that would absorb it.
         code: a stable word for why it stays, empty when it folds.
-        reason: a sentence that names the node that blocks, empty when it folds.
+        reason: a sentence that names the node that blocks and says what would unblock it, empty when it folds.
     """
 
     node: str
@@ -65,5 +65,5 @@ def _info(outcome: Outcome) -> AffineInfo:
         folds=outcome.folds,
         into=tuple(node.label for node in outcome.into),
         code=refusal.code if refusal else "",
-        reason=refusal.text if refusal else "",
+        reason=refusal.reason if refusal else "",
     )

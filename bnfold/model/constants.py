@@ -6,16 +6,20 @@ vector, a Sqrt of a variance). Here each of them is the same thing: an array and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from math import prod
 from pathlib import Path
 
 import numpy as np
-from onnx import AttributeProto, TensorProto, helper
+from onnx import AttributeProto, GraphProto, SparseTensorProto, TensorProto, helper
 
+from bnfold.model import pieces
 from bnfold.model.broadcasting import aligned_shape
 from bnfold.model.graph import ONNX_DOMAIN, Graph, Node, Value
 from bnfold.model.shapes import Shapes
+from bnfold.model.sparse import dense_shape, to_dense
 from bnfold.model.tensors import FLOATS, Array, round_to, to_array
 
 MAX_ELEMENTS = 2**31
@@ -45,6 +49,12 @@ class Constant:
     def stored(cls, tensor: TensorProto, base_dir: Path | None) -> Constant:
         """A constant whose values stay where they are until asked for."""
         return cls(tuple(tensor.dims), tensor.data_type, lambda: to_array(tensor, base_dir))
+
+    @classmethod
+    def sparse(cls, tensor: SparseTensorProto, base_dir: Path | None) -> Constant | None:
+        """A constant whose zeros are not stored; None where it is too large to write them out."""
+        shape = dense_shape(tensor)
+        return None if shape is None else cls(shape, tensor.values.data_type, lambda: to_dense(tensor, base_dir))
 
     @property
     def rank(self) -> int:
@@ -88,7 +98,7 @@ class Constants:
         self.base_dir = base_dir
         self.freeze = freeze
         self.shapes = shapes or Shapes(graph, freeze=freeze)
-        self._computed: dict[Value, Constant | None] = {}
+        self._computed: dict[Value, Constant | None] = dict(_sparse_initializers(graph, base_dir, freeze=freeze))
 
     def is_stored(self, value: Value) -> bool:
         """Whether the value is an initializer that nobody can override."""
@@ -147,9 +157,24 @@ class Constants:
         if node.op_type == "CastLike":
             return _cast_to(known[0], self.shapes.elem_type(node.inputs[1]))
         try:
+            if node.op_type == "Split":
+                return _moved(node, known, lambda n, inputs: pieces.split(n, inputs, value.output_index))
             return _EVALUATORS[node.op_type](node, known)
         except (ValueError, IndexError, TypeError):  # shapes that do not fit: the model is broken here, not constant
             return None
+
+
+def _sparse_initializers(
+    graph: Graph, base_dir: Path | None, *, freeze: bool
+) -> Iterator[tuple[Value, Constant | None]]:
+    """Those that nobody can override."""
+    for scope in graph.scopes:
+        if not isinstance(scope.proto, GraphProto):
+            continue
+        for tensor in scope.proto.sparse_initializer:
+            value = scope.values[tensor.values.name]
+            overridable = value.is_input and graph.model.ir_version >= 4 and not freeze
+            yield value, None if overridable else Constant.sparse(tensor, base_dir)
 
 
 def _is_evaluable(node: Node) -> bool:
@@ -163,9 +188,13 @@ def _looked_at(node: Node) -> list[Value]:
 
 
 def _constant(node: Node, base_dir: Path | None) -> Constant | None:
+    if len(node.proto.attribute) != 1:
+        return None
     (attribute,) = node.proto.attribute
     if attribute.type == AttributeProto.TENSOR:
         return Constant.stored(attribute.t, base_dir)
+    if attribute.type == AttributeProto.SPARSE_TENSOR:
+        return Constant.sparse(attribute.sparse_tensor, base_dir)
     value = helper.get_attribute_value(attribute)
     if attribute.name in {"value_float", "value_floats"}:
         return Constant.of(np.array(value, np.float32), TensorProto.FLOAT)
@@ -252,11 +281,63 @@ def _squeeze(node: Node, operands: Operands) -> Constant:
     return _relaid(operands[0], np.squeeze(operands[0].values, None if axes is None else tuple(axes)))
 
 
+Move = Callable[[Node, pieces.Inputs], Array | None]
+
+
+def _moving(move: Move) -> Evaluator:
+    """An operator that only puts elements elsewhere, of whatever type they are."""
+    return lambda node, operands: _moved(node, operands, move)
+
+
+def _moved(node: Node, operands: Operands, move: Move) -> Constant | None:
+    if node.op_type == "Concat" and len({operand.elem_type for operand in operands}) != 1:
+        return None
+    arrays = iter(_held_alike(operands) if node.op_type == "Concat" else [operand.values for operand in operands])
+    values = move(node, [None if value is None else next(arrays) for value in node.inputs])
+    return None if values is None else _relaid(operands[0], values)
+
+
+def _held_alike(operands: Operands) -> list[Array]:
+    """The values of operands of one type in one type: where one of them was computed, in float64."""
+    arrays = [operand.values for operand in operands]
+    return arrays if len({array.dtype for array in arrays}) == 1 else [array.astype(np.float64) for array in arrays]
+
+
+def _where(_: Node, operands: Operands) -> Constant | None:
+    condition, *branches = operands
+    if condition.elem_type != TensorProto.BOOL or len({branch.elem_type for branch in branches}) != 1:
+        return None
+    return _relaid(branches[0], np.where(condition.values, *_held_alike(branches))) if _is_bounded(operands) else None
+
+
+def _is_bounded(operands: Operands) -> bool:
+    """Whether what the operands broadcast to may be made."""
+    shapes = [operand.shape for operand in operands]
+    size = prod(np.broadcast_shapes(*shapes))
+    return size <= max(prod(shape) for shape in shapes) or pieces.is_bounded(size)
+
+
+def _variadic(compute: Callable[[Array, Array], Array]) -> Evaluator:
+    """An elementwise operator over any number of floats, which do not broadcast before opset 8."""
+
+    def evaluate(node: Node, operands: Operands) -> Constant | None:
+        if not all(operand.is_float for operand in operands) or not _is_bounded(operands):
+            return None
+        if node.since_version < 8 and len({operand.shape for operand in operands}) != 1:
+            return None
+        with np.errstate(all="ignore"):  # what is not finite is refused where it is used
+            return _relaid(operands[0], np.asarray(reduce(compute, [operand.wide for operand in operands])))
+
+    return evaluate
+
+
 def _arithmetic(compute: Callable[..., Array]) -> Evaluator:
     """An elementwise operator over floats, computed in float64."""
 
     def evaluate(node: Node, operands: Operands) -> Constant | None:
         if not all(operand.is_float for operand in operands):
+            return None
+        if node.since_version >= 7 and not _is_bounded(operands):
             return None
         values = [operand.wide for operand in operands]
         if node.since_version < 7 and len(values) == 2:
@@ -270,8 +351,9 @@ def _arithmetic(compute: Callable[..., Array]) -> Evaluator:
     return evaluate
 
 
-_SPECIAL = frozenset({"Constant", "CastLike"})
-"""Evaluated by `Constants` itself: they need the model's folder, or the type of a value that is no constant."""
+_SPECIAL = frozenset({"Constant", "CastLike", "Split"})
+"""Evaluated by `Constants` itself: they need the model's folder, the type of a value that is no constant, or which
+output is meant."""
 
 _EVALUATORS: dict[str, Evaluator] = {
     "ConstantOfShape": _constant_of_shape,
@@ -291,4 +373,15 @@ _EVALUATORS: dict[str, Evaluator] = {
     "Sqrt": _arithmetic(np.sqrt),
     "Reciprocal": _arithmetic(np.reciprocal),
     "Neg": _arithmetic(np.negative),
+    "Abs": _arithmetic(np.abs),
+    "Exp": _arithmetic(np.exp),
+    "Log": _arithmetic(np.log),
+    "Max": _variadic(np.maximum),
+    "Min": _variadic(np.minimum),
+    "Sum": _variadic(np.add),
+    "Where": _where,
+    "Concat": _moving(pieces.concat),
+    "Slice": _moving(pieces.take_slice),
+    "Gather": _moving(pieces.gather),
+    "Tile": _moving(pieces.tile),
 }

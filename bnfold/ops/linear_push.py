@@ -2,10 +2,12 @@
 
 Each computes ``y = W x + B`` with the input channel on one known axis of ``W``, so
 ``W (a x + b) + B = (W a) x + (W b + B)``. The scale always goes. The shift goes where ``W b`` is one number per output
-channel: where every output element sees every tap, so not where zeros of a padding stand in for x.
+channel: where every output element sees the same taps, so not where zeros of a padding stand in for x here and there.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from bnfold.model.constants import Constant
 from bnfold.ops.linear import float_constant, other_channels, over_axis_one, with_beta_one, wrong_axis
 from bnfold.ops.registry import Maps, push
 from bnfold.ops.rule import NOTHING, Factor, Operator, Placed, Refusal, Rescale, Taken, along, scaled
+from bnfold.ops.windows import STATIC_SPACE, Table, common_taps, has_static_space
 
 ONE = np.ones(())
 
@@ -23,39 +26,42 @@ def push_conv(op: Operator, placed: Placed) -> Taken | Refusal:
     """A Conv with an affine at its input.
 
     Given: ``y = Conv(a x + b, W, B)``, ``W: [O, I/g, *k]``, the affine over axis 1, I channels.
-    Result: ``W'[o, i] = a[j*I/g + i] * W[o, i]`` for o in group j; ``B'[o] = B[o] + sum over i, k of W[o, i, k] b``.
-    Exact: the scale always; the shift iff no zero padding takes effect: pads 0, VALID, or SAME with a kernel of 1
-    (ONNX Conv-1, 11, 22).
+    Result: ``W'[o, i] = a[j*I/g + i] * W[o, i]`` for o in group j; ``B'[o] = B[o] + sum over i, k of W[o, i, k] b``,
+    k over the taps that see an element of x.
+    Exact: the scale always; the shift iff these are the same taps at every output position, as where no zero padding
+    takes effect, see `bnfold.ops.windows` (ONNX Conv-1, 11, 22).
     """
     weight = float_constant(op, 1, "weight")
     if isinstance(weight, Refusal):
         return weight
+    if weight.rank < 2:
+        return op.refuse("malformed", f"has a weight of {weight.rank} axes")
     group = int(op.attribute("group", 1))
+    if group < 1 or weight.shape[0] % group:
+        return op.refuse("malformed", f"has {weight.shape[0]} output channels, which do not divide into {group} groups")
     affine = over_axis_one(op, placed, weight.shape[1] * group)
     if isinstance(affine, Refusal):
         return affine
-    if not affine.is_scaling and _pads_with_zeros(op, weight.shape[2:]):
-        return op.refuse("padding", "pads with zeros: a shift in front of it would be missing at the border")
-    if weight.shape[0] % group:
-        return op.refuse("malformed", f"has {weight.shape[0]} output channels, which do not divide into {group} groups")
+    seen = None if affine.is_scaling else common_taps(op, weight.shape[2:])
+    if not affine.is_scaling and seen is None:
+        return _refuse_padding(op, "pads with zeros: a shift in front of it would be missing at the border")
     # a, b: [I] -> [g, I/g] -> [O, I/g]
     scale, shift = (
         np.repeat(vector.reshape(group, -1), weight.shape[0] // group, axis=0)
         for vector in (affine.scale, affine.shift)
     )
     factor = scale.reshape(scale.shape + (1,) * (weight.rank - 2))  # [O, I/g, 1, ..., 1]
-    if affine.is_scaling:
+    if seen is None:
         return Taken(constants=scaled(1, factor))
-    taps = weight.wide.reshape(*weight.shape[:2], -1).sum(axis=2)  # [O, I/g]
-    return _with_bias(op, scaled(1, factor), (taps * shift).sum(axis=1))
+    return _with_bias(op, scaled(1, factor), (_summed(weight, seen) * shift).sum(axis=1))
 
 
-def _pads_with_zeros(op: Operator, kernel: tuple[int, ...]) -> bool:
-    if op.attribute("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER"):
-        return any(size > 1 for size in kernel)
-    if op.attribute("auto_pad", "NOTSET") == "VALID":
-        return False
-    return any(pad != 0 for pad in op.attribute("pads") or ())
+def _summed(weight: Constant, seen: Sequence[Table]) -> Table:
+    """The sum over the taps that see something: ``[O, I/g, *k] -> [O, I/g]``."""
+    total = weight.wide
+    for taps in reversed(seen):
+        total = total @ taps  # [..., k] @ [k]
+    return total
 
 
 @push("ConvTranspose")
@@ -63,13 +69,17 @@ def push_conv_transpose(op: Operator, placed: Placed) -> Taken | Refusal:
     """A ConvTranspose with an affine at its input.
 
     Given: ``y = ConvTranspose(a x + b, W, B)``, ``W: [I, O/g, *k]``, the affine over axis 1, I channels.
-    Result: ``W'[i] = a[i] * W[i]``; ``B'[j*O/g + o] = B + sum over i in group j, k of W[i, o, k] b[i]``.
-    Exact: the scale always; the shift iff every output element sees every tap: stride 1, and along each axis pads of
-    at least ``dilation * (k - 1)`` at both ends, which cut off the border (ONNX ConvTranspose-1, 11, 22).
+    Result: ``W'[i] = a[i] * W[i]``; ``B'[j*O/g + o] = B + sum over i in group j, k of W[i, o, k] b[i]``, k over the
+    taps that see an element of x.
+    Exact: the scale always; the shift iff these are the same taps at every output position: stride 1, and along each
+    axis pads of at least ``dilation * (k - 1)`` at both ends, which cut off the border; or as the static size has it,
+    see `bnfold.ops.windows` (ONNX ConvTranspose-1, 11, 22).
     """
     weight = float_constant(op, 1, "weight")
     if isinstance(weight, Refusal):
         return weight
+    if weight.rank < 2:
+        return op.refuse("malformed", f"has a weight of {weight.rank} axes")
     group = int(op.attribute("group", 1))
     affine = over_axis_one(op, placed, weight.shape[0])
     if isinstance(affine, Refusal):
@@ -77,23 +87,19 @@ def push_conv_transpose(op: Operator, placed: Placed) -> Taken | Refusal:
     constants = scaled(1, along(affine.scale, 0, weight.rank))
     if affine.is_scaling:
         return Taken(constants=constants)
-    if weight.shape[0] % group or not _sees_every_tap(op, weight.shape[2:]):
-        return op.refuse("padding", "has output elements that do not see every tap, so a shift would not reach all")
-    taps = weight.wide.reshape(*weight.shape[:2], -1).sum(axis=2)  # [I, O/g]
+    if group < 1 or weight.shape[0] % group:
+        return op.refuse("malformed", f"has {weight.shape[0]} input channels, which do not divide into {group} groups")
+    seen = common_taps(op, weight.shape[2:])
+    if seen is None:
+        return _refuse_padding(op, "has output elements that do not see every tap, so a shift would not reach all")
+    taps = _summed(weight, seen)  # [I, O/g]
     shifted = (taps * affine.shift[:, None]).reshape(group, -1, weight.shape[1])  # [g, I/g, O/g]
     return _with_bias(op, constants, shifted.sum(axis=1).reshape(-1))
 
 
-def _sees_every_tap(op: Operator, kernel: tuple[int, ...]) -> bool:
-    rank = len(kernel)
-    if op.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID") or op.attribute("output_shape"):
-        return False
-    strides, dilations = (op.attribute(name) or [1] * rank for name in ("strides", "dilations"))
-    pads = op.attribute("pads") or [0] * (2 * rank)
-    if any(stride != 1 for stride in strides) or any(op.attribute("output_padding") or ()):
-        return False
-    needed = [dilation * (size - 1) for dilation, size in zip(dilations, kernel, strict=True)]
-    return all(pad >= least for pad, least in zip(pads, needed * 2, strict=True))
+def _refuse_padding(op: Operator, text: str) -> Refusal:
+    refusal = op.refuse("padding", text)
+    return refusal if has_static_space(op) else refusal.unblocked_by(f"{STATIC_SPACE}, or {refusal.unblock}")
 
 
 def _with_bias(op: Operator, constants: dict[int, Rescale], shift: Factor) -> Taken | Refusal:

@@ -7,6 +7,7 @@ from math import prod
 from bnfold.affine import Affine
 from bnfold.ops.registry import pull, push
 from bnfold.ops.rule import Operator, Placed, Refusal, Taken
+from bnfold.ops.windows import STATIC_SPACE, has_static_space, padding
 
 
 @pull("MaxPool", "GlobalMaxPool")
@@ -35,21 +36,23 @@ def carry_average_pool(op: Operator, placed: Placed) -> Taken | Refusal:
 
     Given: ``y = mean over a window of x``. Result: the same map on the other side.
     Exact: always where only x is averaged; where zeros of the padding are counted too (``count_include_pad = 1`` with
-    padding that takes effect) iff ``b = 0`` (ONNX AveragePool-1, 7, 10, 11, 19, 22).
+    padding that takes effect, or windows that ``ceil_mode`` lets reach beyond x) iff ``b = 0``
+    (ONNX AveragePool-1, 7, 10, 11, 19, 22).
     """
     refusal = _refuse_spatial(op, placed)
     if refusal is not None:
         return refusal
     if op.attribute("count_include_pad", 0) and _pads(op) and not placed.affine.is_scaling:
-        return op.refuse("shift", "averages zeros of its padding too, to which a shift would not be added")
+        refusal = op.refuse("shift", "averages zeros of its padding too, to which a shift would not be added")
+        return refusal if has_static_space(op) else refusal.unblocked_by(STATIC_SPACE)
     return Taken({0: placed})
 
 
 def _pads(op: Operator) -> bool:
-    """Whether a window may reach beyond x; where that depends on the size of x, yes."""
-    if op.attribute("auto_pad", "NOTSET") in ("SAME_UPPER", "SAME_LOWER") or op.attribute("ceil_mode", 0):
-        return True
-    return any(pad != 0 for pad in op.attribute("pads") or ())
+    """Whether a window may reach beyond x; where that depends on a size of x that is not static, yes."""
+    kernel = op.attribute("kernel_shape")
+    reached = padding(op, kernel) if kernel else None
+    return reached is None or any(pads != (0, 0) for pads in reached)
 
 
 @pull("GlobalAveragePool")
@@ -228,7 +231,8 @@ def _terms(op: Operator, placed: Placed) -> int | Refusal:
     """How many elements each sum has; 1 where that does not matter, as there is no shift."""
     count = 1 if placed.affine.is_scaling else _count(op)
     if count is None:
-        return op.refuse("shift", "sums a number of elements that is not known, so the shift has no share for each")
+        text = "sums a number of elements that is not known, so the shift has no share for each"
+        return op.refuse("shift", text).unblocked_by("give the model static sizes along the axes that it sums over")
     return count
 
 
