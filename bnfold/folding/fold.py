@@ -16,6 +16,7 @@ from bnfold.errors import TargetError
 from bnfold.folding.edits import make_patch
 from bnfold.folding.plan import Outcome, Plan
 from bnfold.folding.search import make_plan
+from bnfold.folding.specializing import Specialized, specialized
 from bnfold.model.constants import Constants
 from bnfold.model.container import Container, ModelLike, open_model
 from bnfold.model.graph import Graph
@@ -66,11 +67,13 @@ class FoldResult:
         container: the model as it came in.
         plan: where each affine went, or why it stayed.
         patch: the edits that the plan came to.
+        inlined: which calls of functions have their bodies in their places in the model that the plan speaks of.
     """
 
     container: Container
     plan: Plan
     patch: Patch
+    inlined: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.plan.removed)
@@ -101,7 +104,7 @@ class FoldResult:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person should know besides."""
-        return self.plan.remarks
+        return (*self.inlined, *self.plan.remarks)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model: lossless, and in one step. With nothing folded, the file is what came in, byte for byte.
@@ -150,13 +153,22 @@ def fold(
         UsageError: `model` is no model.
     """
     container = open_model(model, base_dir=base_dir)
-    plan = plan_for(container, freeze_initializers=freeze_initializers)
-    return FoldResult(container, plan, make_patch(plan, freeze=freeze_initializers))
+    made = _specialized(container, freeze_initializers)
+    return FoldResult(container, made.plan, make_patch(made.plan, freeze=freeze_initializers), made.remarks)
 
 
 def plan_for(container: Container, *, freeze_initializers: bool = False) -> Plan:
     """The plan alone, nothing carried out."""
-    graph = Graph(container.proto)
-    shapes = Shapes(graph, freeze=freeze_initializers)
-    constants = Constants(graph, container.base_dir, freeze=freeze_initializers, shapes=shapes)
-    return make_plan(graph, constants, shapes)
+    return _specialized(container, freeze_initializers).plan
+
+
+def _specialized(container: Container, freeze: bool) -> Specialized:
+    """The plan, of the model as it came or with the bodies of functions in the place of calls."""
+
+    def planned(proto: ModelProto) -> Plan:
+        graph = Graph(proto)
+        shapes = Shapes(graph, freeze=freeze)
+        constants = Constants(graph, container.base_dir, freeze=freeze, shapes=shapes)
+        return make_plan(graph, constants, shapes)
+
+    return specialized(planned(container.proto), planned)
