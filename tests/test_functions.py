@@ -1,6 +1,7 @@
 """Functions whose parameters come with the call: the body is put in the place of exactly those calls that need it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,12 @@ from support import Array, check_fold, normal, op_types, passes_checker, run_ort
 import bnfold
 from bnfold.model import inlining
 from bnfold.model.calls import Calls
-from bnfold.model.graph import Graph, scope_protos
+from bnfold.model.graph import Graph, Scope, scope_protos
 
 LAYER = "layer (a, W, s, b, m, v) => (o) { c = Conv(a, W) o = BatchNormalization(c, s, b, m, v) }"
 
 
-def parameters(tag: str = "", channels: int = 4, *, seed: int = 0) -> dict[str, Array]:
+def parameters(tag: str = "", channels: int = 4, *, seed: int = 0) -> dict[str, Any]:
     return dict(zip((f"s{tag}", f"b{tag}", f"m{tag}", f"v{tag}"), statistics(channels, seed=seed), strict=True))
 
 
@@ -57,10 +58,15 @@ def test_a_function_that_gets_its_parameters_folds_in_the_place_of_its_call() ->
 
 def test_two_calls_with_other_parameters_fold_each_with_its_own() -> None:
     body = "h = own.layer(x, W, s, b, m, v) y = own.layer(h, V, s2, b2, m2, v2)"
-    tensors = {**parameters(), **parameters("2", seed=1), "W": normal(4, 3, 1, 1), "V": normal(4, 4, 1, 1)}
+    tensors: dict[str, Any] = {
+        **parameters(),
+        **parameters("2", seed=1),
+        "W": normal(4, 3, 1, 1),
+        "V": normal(4, 4, 1, 1),
+    }
     result = check_fold(model_of(body, function(LAYER), **tensors), leaves=["Conv", "Conv"])
     assert len(result.remarks) == 2
-    assert {tensor.name for tensor in result.model.graph.initializer} == {"W", "V", "h/Conv.bias", "V.bias"} or True
+    assert {tensor.name for tensor in result.model.graph.initializer} == {"W", "V", "W.bias", "V.bias"}
 
 
 def test_two_calls_with_the_same_parameters_fold_each() -> None:
@@ -78,10 +84,8 @@ def test_two_calls_with_the_same_parameters_fold_each() -> None:
 def test_calls_in_functions_fold_with_what_the_outermost_call_gives() -> None:
     conv = function("conv (a, W) => (o) { o = Conv(a, W) }")
     norm = function("norm (a, s, b, m, v) => (o) { o = BatchNormalization(a, s, b, m, v) }")
-    block = function(
-        "block (a, W, s, b, m, v) => (o) { [cv] c = own.conv(a, W) [bn] o = own.norm(c, s, b, m, v) }"
-    )
-    model = model_of("[outer] y = own.block(x, W, s, b, m, v)", block, conv, norm, W=normal(4, 3, 1, 1), **parameters())
+    block = function("block (a, W, s, b, m, v) => (o) { [cv] c = own.conv(a, W) [bn] o = own.norm(c, s, b, m, v) }")
+    model = model_of("[outer] y = own.block(x, W, s, b, m, v)", conv, norm, block, W=normal(4, 3, 1, 1), **parameters())
     result = check_fold(model, leaves=["Conv"])
     assert [(f.node, f.into) for f in result.folded] == [("outer/bn/BatchNormalization", ("outer/cv/Conv",))]
     assert not result.model.functions
@@ -107,12 +111,12 @@ def test_what_a_function_settles_for_its_own_calls_is_put_in_there_once() -> Non
     block = function("block (a) => (o) { o = own.layer(a, W, s, b, m, v) }")
     model = model_of(
         "h = own.block(x) y = own.block(h)",
-        block,
         function(LAYER),
+        block,
         interface="(float[2,3,6,6] x) => (float[2,3,6,6] y)",
     )
     for name, array in values.items():
-        model.functions[0].node.insert(
+        model.functions[1].node.insert(
             0, helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(array, name))
         )
     result = check_fold(model, leaves=["block", "block"])
@@ -120,34 +124,29 @@ def test_what_a_function_settles_for_its_own_calls_is_put_in_there_once() -> Non
     assert [node.op_type for node in made.node if node.op_type != "Constant"] == ["Conv"]
 
 
-ATTRIBUTES = [
-    ("epsilon", "<e: float>", "c = Conv(a, W) o = BatchNormalization<epsilon: float = @e>(c, s, b, m, v)", "<e = 0.5>"),
-    ("default", "<e: float = 0.5>", "c = Conv(a, W) o = BatchNormalization<epsilon: float = @e>(c, s, b, m, v)", ""),
-    ("absent", "<e>", "c = Conv(a, W) o = BatchNormalization<epsilon: float = @e>(c, s, b, m, v)", ""),
-    ("pads", "<p: ints>", "c = Conv<pads: ints = @p>(a, W) o = BatchNormalization(c, s, b, m, v)", "<p = [0,0,0,0]>"),
-]
+EPSILON = "c = Conv(a, W) o = BatchNormalization<epsilon: float = @e>(c, s, b, m, v)"
+PADS = "c = Conv<pads: ints = @p>(a, W) o = BatchNormalization(c, s, b, m, v)"
+ATTRIBUTES = {
+    "set": ("<e: float>", EPSILON, "<e = 0.5>", 0.5),
+    "set, not as by default": ("<e: float = 0.25>", EPSILON, "<e = 0.5>", 0.5),
+    "by default": ("<e: float = 0.25>", EPSILON, "", 0.25),
+    "absent": ("<e>", EPSILON, "", 1e-5),
+    "a list": ("<p>", PADS, "<p = [0, 0, 0, 0]>", 1e-5),
+}
 
 
-@pytest.mark.parametrize(
-    ("declared", "nodes", "given"), [row[1:] for row in ATTRIBUTES], ids=[row[0] for row in ATTRIBUTES]
-)
+@pytest.mark.parametrize(("declared", "nodes", "given", "epsilon"), ATTRIBUTES.values(), ids=ATTRIBUTES)
 def test_an_attribute_is_what_the_call_sets_else_the_default_of_the_function(
-    declared: str, nodes: str, given: str
+    declared: str, nodes: str, given: str, epsilon: float
 ) -> None:
-    if declared == "<e>":
-        declared = "<e: float>"
     layer = function(f"layer (a, W, s, b, m, v) => (o) {{ {nodes} }}", attributes=declared)
-    model = model_of(f"y = own.layer{given}(x, W, s, b, m, v)", layer, W=normal(4, 3, 1, 1), **parameters())
-    if not given and model.functions[0].attribute:
-        assert not model.functions[0].attribute_proto
-    check_fold(model, leaves=["Conv"], exact_reference=False)
-    with_epsilon = next((float(x) for x in ("0.5",) if x in declared + given), 1e-5)
-    s, b, m, v = parameters().values()
-    a = s / np.sqrt(v + with_epsilon)
-    x = normal(2, 3, 6, 6)
-    expected = np.einsum("oi,nihw->nohw", normal(4, 3, 1, 1)[:, :, 0, 0], x) * a[:, None, None]
-    expected += (b - m * a)[:, None, None]
-    np.testing.assert_allclose(run_ort(bnfold.fold(model).model, {"x": x})[0], expected, rtol=1e-4, atol=1e-4)
+    weight, x = normal(4, 3, 1, 1), normal(2, 3, 6, 6)
+    model = model_of(f"y = own.layer{given}(x, W, s, b, m, v)", layer, W=weight, **parameters())
+    result = check_fold(model, leaves=["Conv"], exact_reference=False)
+    s, b, m, v = (values[:, None, None] for values in parameters().values())  # [4] -> [4, 1, 1]
+    product = np.einsum("oi,nihw->nohw", weight[:, :, 0, 0], x)
+    (made,) = run_ort(result.model, {"x": x})
+    np.testing.assert_allclose(made, s * (product - m) / np.sqrt(v + epsilon) + b, rtol=1e-4, atol=1e-4)
 
 
 def test_attributes_of_a_dense_layer_come_from_the_call() -> None:
@@ -157,9 +156,9 @@ def test_attributes_of_a_dense_layer_come_from_the_call() -> None:
         attributes="<alpha: float = 3.0, tb: int>",
     )
     body = "h = own.dense<tb = 1>(x, W, s, b, m, v) y = own.dense<alpha = 0.25, tb = 0>(h, V, s, b, m, v)"
-    tensors = {"W": normal(4, 3), "V": normal(4, 4), **parameters()}
+    tensors: dict[str, Any] = {"W": normal(4, 3), "V": normal(4, 4), **parameters()}
     model = model_of(body, layer, interface="(float[2,3] x) => (float[2,4] y)", **tensors)
-    check_fold(model, leaves=["Gemm", "Gemm"])
+    check_fold(model, leaves=["Gemm", "Gemm"], exact_reference=False)
 
 
 def test_an_attribute_goes_through_two_calls() -> None:
@@ -171,10 +170,10 @@ def test_an_attribute_goes_through_two_calls() -> None:
         "block (a, W, s, b, m, v) => (o) { c = Conv(a, W) o = own.norm<e: float = @eps>(c, s, b, m, v) }",
         attributes="<eps: float>",
     )
-    tensors = {"W": normal(4, 3, 1, 1), "V": normal(4, 4, 1, 1), **parameters()}
+    tensors: dict[str, Any] = {"W": normal(4, 3, 1, 1), "V": normal(4, 4, 1, 1), **parameters()}
     body = "h = own.block<eps = 2.0>(x, W, s, b, m, v) y = own.block(h, V, s, b, m, v)"
-    model = model_of(body, block, norm, **tensors)
-    check_fold(model, leaves=["Conv", "Conv"])
+    model = model_of(body, norm, block, **tensors)
+    check_fold(model, leaves=["Conv", "Conv"], exact_reference=False)
 
 
 BRANCHES = """layer (a, W, s, b, m, v, f) => (o) {
@@ -185,7 +184,8 @@ BRANCHES = """layer (a, W, s, b, m, v, f) => (o) {
 @pytest.mark.parametrize("flag", [False, True])
 def test_a_body_within_a_function_captures_arguments_of_the_call(flag: bool) -> None:
     model = model_of(
-        "h = own.layer(x, W, s, b, m, v, f) c = Relu(h) z = Conv(c, V) q = own.layer(x, W, s, b, m, v, f) y = Add(z, q)",
+        "h = own.layer(x, W, s, b, m, v, f) c = Relu(h) z = Conv(c, V) "
+        "q = own.layer(x, W, s, b, m, v, f) y = Add(z, q)",
         function(BRANCHES),
         interface="(float[2,3,6,6] x, bool f) => (float[2,4,6,6] y)",
         W=normal(4, 3, 1, 1),
@@ -217,14 +217,9 @@ def test_a_call_within_a_body_of_control_flow(flag: bool) -> None:
 
 
 def test_names_of_the_model_that_look_like_those_of_a_body_stay_its_own() -> None:
-    body = (
-        '"first/c" = Neg(x) "first/Conv" = Neg("first/c") [first] h = own.layer("first/Conv", W, s, b, m, v) '
-        "c = Relu(h) o = Sigmoid(c) y = Add(h, o)"
-    )
-    body = body.replace('"', "")
-    body = body.replace("first/c", "first_c").replace("first/Conv", "first_conv")
+    body = "p = Neg(x) q = Neg(p) [first] h = own.layer(q, W, s, b, m, v) r = Relu(h) o = Sigmoid(r) y = Add(h, o)"
     model = model_of(body, function(LAYER), W=normal(4, 3, 1, 1), **parameters())
-    taken = {"first_c": "first/c", "first_conv": "first/Conv", "o": "first/BatchNormalization", "c": "first/o"}
+    taken = {"p": "first/c", "q": "first/Conv", "r": "first/BatchNormalization", "o": "first/o"}
     for node in model.graph.node:
         node.input[:] = [taken.get(name, name) for name in node.input]
         node.output[:] = [taken.get(name, name) for name in node.output]
@@ -304,26 +299,20 @@ RECURSIVE = {
 
 @pytest.mark.parametrize("texts", RECURSIVE.values(), ids=RECURSIVE)
 def test_functions_that_call_each_other_are_left_alone(texts: list[str]) -> None:
-    model = model_of(
-        "c = Conv(x, W) y = own.f(c, s)", *map(function, texts), W=normal(4, 3, 1, 1), s=normal(4, 1, 1)
-    )
+    model = model_of("c = Conv(x, W) y = own.f(c, s)", *map(function, texts), W=normal(4, 3, 1, 1), s=normal(4, 1, 1))
     untouched(model)
 
 
 def test_functions_that_multiply_without_end_are_left_alone() -> None:
-    doubling = [
-        function(f"f{k} (a, s) => (o) {{ b = own.f{k + 1}(a, s) o = own.f{k + 1}(b, s) }}") for k in range(40)
-    ]
+    doubling = [function(f"f{k} (a, s) => (o) {{ b = own.f{k + 1}(a, s) o = own.f{k + 1}(b, s) }}") for k in range(40)]
     last = function("f40 (a, s) => (o) { b = Mul(a, s) o = Sigmoid(b) }")
-    model = model_of(
-        "y = own.f0(x, s)", *doubling, last, interface="(float[2,4] x) => (float[2,4] y)", s=normal(4)
-    )
+    model = model_of("y = own.f0(x, s)", *doubling, last, interface="(float[2,4] x) => (float[2,4] y)", s=normal(4))
     assert not bnfold.fold(model)
 
 
 @pytest.mark.parametrize("dynamic", ["W", "s", "v"])
 def test_a_call_whose_arguments_are_no_constants_stays_as_it_is(dynamic: str) -> None:
-    tensors = {"W": normal(4, 3, 1, 1), **parameters()}
+    tensors: dict[str, Any] = {"W": normal(4, 3, 1, 1), **parameters()}
     dims = ",".join(map(str, tensors.pop(dynamic).shape))
     interface = f"(float[2,3,6,6] x, float[{dims}] {dynamic}) => (float[2,4,6,6] y)"
     body = f"y = own.layer(x, {', '.join(['W', 's', 'b', 'm', 'v'])})"
@@ -350,7 +339,8 @@ def test_a_function_of_another_opset_is_not_put_in() -> None:
 
 def test_the_domains_of_a_function_are_imported_where_its_body_stands() -> None:
     layer = function(
-        "layer (a, W, s, b, m, v) => (o) { c = Conv(a, W) n = BatchNormalization(c, s, b, m, v) o = com.microsoft.Gelu(n) }"
+        "layer (a, W, s, b, m, v) => (o) "
+        "{ c = Conv(a, W) n = BatchNormalization(c, s, b, m, v) o = com.microsoft.Gelu(n) }"
     ).replace('"own" : 1', '"com.microsoft" : 1')
     model = model_of("y = own.layer(x, W, s, b, m, v)", layer, W=normal(4, 3, 1, 1), **parameters())
     result = check_fold(model, leaves=["Conv", "Gelu"], exact_reference=False)
@@ -399,7 +389,9 @@ def test_nodes_keep_what_nobody_knows_and_the_rest_of_the_model_its_bytes() -> N
 
 
 def test_what_a_function_declares_of_its_values_comes_along_without_its_symbols() -> None:
-    layer = function("layer (a, W, s, b, m, v) => (o) { c = Conv(a, W) n = BatchNormalization(c, s, b, m, v) o = Neg(n) }")
+    layer = function(
+        "layer (a, W, s, b, m, v) => (o) { c = Conv(a, W) n = BatchNormalization(c, s, b, m, v) o = Neg(n) }"
+    )
     model = model_of("[k] y = own.layer(x, W, s, b, m, v)", layer, W=normal(4, 3, 1, 1), **parameters())
     model.functions[0].value_info.append(helper.make_tensor_value_info("n", TensorProto.FLOAT, ["N", 4, 6, 6]))
     (entry,) = check_fold(model, leaves=["Conv", "Neg"]).model.graph.value_info
@@ -409,7 +401,7 @@ def test_what_a_function_declares_of_its_values_comes_along_without_its_symbols(
 
 def test_external_parameters_of_a_call_are_read_and_the_rest_stays_outside(tmp_path: Path) -> None:
     body = "h = own.layer(x, W, s, b, m, v) i = Relu(h) y = Conv(i, V)"
-    tensors = {"W": normal(4, 3, 1, 1), "V": normal(4, 4, 1, 1), **parameters()}
+    tensors: dict[str, Any] = {"W": normal(4, 3, 1, 1), "V": normal(4, 4, 1, 1), **parameters()}
     model = model_of(body, function(LAYER), **tensors)
     path = tmp_path / "in" / "model.onnx"
     path.parent.mkdir()
@@ -438,21 +430,24 @@ def test_a_model_with_nothing_to_gain_is_written_as_it_came(tmp_path: Path) -> N
 
 def test_putting_in_every_call_computes_the_same() -> None:
     """Without a fold: the mechanics alone, on bodies, omitted outputs and calls in calls."""
-    inner = function("inner (a, k) => (o, p) { o = Mul(a, k) p = Add(o, k) }")
+    inner = function("inner (a, k) => (p) { o = Mul(a, k) p = Add(o, k) }")
     outer = function(
-        """outer (a, k, f) => (o, q) { r, q = own.inner(a, k) t = own.inner(r, q)
-           o = If(f)<then_branch = yes () => (float[2,4] z) { c, z = own.inner(t, k) },
+        """outer (a, k, f) => (o, q) { r = own.inner(a, k) q = own.inner(r, k) t = Mul(r, q)
+           o = If(f)<then_branch = yes () => (float[2,4] z) { c = own.inner(t, k) z = Exp(c) },
                      else_branch = no () => (float[2,4] z) { z = Sub(t, a) }> }"""
     )
     model = model_of(
         "h, i = own.outer(x, k, f) g = Relu(h) y, j = own.outer(g, i, f)",
-        outer,
         inner,
+        outer,
         interface="(float[2,4] x, bool f) => (float[2,4] y, float[2,4] j)",
         k=normal(4),
     )
     calls = Calls(Graph(model))
-    chosen, pending = set(), [((node.address,), called) for node, called in calls.calls_in(calls.graph.main)]
+    chosen = set[inlining.CallPath]()
+    pending: list[tuple[inlining.CallPath, Scope]] = [
+        ((node.address,), called) for node, called in calls.calls_in(calls.graph.main)
+    ]
     while pending:
         path, called = pending.pop()
         chosen.add(path)

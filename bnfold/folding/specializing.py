@@ -64,10 +64,8 @@ def _improved(plan: Plan, planned: Callable[[ModelProto], Plan], *, within_funct
     What is settled within a function is put in there, once for all of its calls.
     """
     calls = Calls(plan.graph)
-    candidates = _candidates(
-        calls, _roots(calls, within_functions=within_functions), 1 if within_functions else MAX_DEPTH
-    )
-    chosen = frozenset(candidates)
+    roots = _roots(calls, within_functions=within_functions)
+    chosen = frozenset(_candidates(calls, roots, depth=1 if within_functions else MAX_DEPTH))
     if not chosen:
         return Specialized(plan)
     made = _Attempt.of(calls, chosen, planned)
