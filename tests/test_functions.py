@@ -11,6 +11,7 @@ from onnx import FunctionProto, ModelProto, TensorProto, helper
 from support import Array, check_fold, normal, op_types, passes_checker, run_ort, statistics, text_model
 
 import bnfold
+from bnfold.folding import specializing
 from bnfold.model import inlining
 from bnfold.model.calls import Calls
 from bnfold.model.graph import Graph, Scope, scope_protos
@@ -303,7 +304,8 @@ def test_functions_that_call_each_other_are_left_alone(texts: list[str]) -> None
     untouched(model)
 
 
-def test_functions_that_multiply_without_end_are_left_alone() -> None:
+def test_functions_that_multiply_without_end_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(specializing, "MAX_NODES", 1000)
     doubling = [function(f"f{k} (a, s) => (o) {{ b = own.f{k + 1}(a, s) o = own.f{k + 1}(b, s) }}") for k in range(40)]
     last = function("f40 (a, s) => (o) { b = Mul(a, s) o = Sigmoid(b) }")
     model = model_of("y = own.f0(x, s)", *doubling, last, interface="(float[2,4] x) => (float[2,4] y)", s=normal(4))

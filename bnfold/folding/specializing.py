@@ -24,7 +24,7 @@ from bnfold.model.inlining import CallPath, Inlined, inline, may_inline, node_at
 from bnfold.ops.registry import Maps, pull, push
 from bnfold.ops.rule import Placed
 
-MAX_NODES = 100_000
+MAX_NODES = 20_000
 """How many nodes the bodies may have that are put in: calls within functions can multiply without end."""
 
 MAX_DEPTH = 64
@@ -212,7 +212,7 @@ def _same_maps(one: Change, other: Change) -> bool:
 
 
 def _equal(one: Placed, other: Placed) -> bool:
-    if one.axis != other.axis:
+    if (one.axes, one.sizes) != (other.axes, other.sizes):
         return False
     return np.array_equal(one.affine.scale, other.affine.scale) and np.array_equal(one.affine.shift, other.affine.shift)
 
