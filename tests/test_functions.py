@@ -244,6 +244,20 @@ def test_a_function_that_another_call_still_uses_stays_as_it_is() -> None:
     assert len(result.remarks) == 1
 
 
+def test_a_function_that_folds_for_all_of_its_calls_at_once_is_not_put_in_beside_another() -> None:
+    held = parameters(channels=3)
+    fixed = function("fixed (a) => (o) { c = Conv(a, W) o = BatchNormalization(c, s, b, m, v) }")
+    body = "h = own.fixed(x) i = own.fixed(h) y = own.layer(i, V, t, b, m, v)"
+    model = model_of(body, fixed, function(LAYER), V=normal(4, 3, 1, 1), t=normal(4), **parameters())
+    for name, array in {"W": normal(3, 3, 1, 1), **held}.items():
+        tensor = onnx.numpy_helper.from_array(array, name)
+        model.functions[0].node.insert(0, helper.make_node("Constant", [], [name], value=tensor))
+    model.graph.initializer.remove(next(tensor for tensor in model.graph.initializer if tensor.name == "s"))
+    result = check_fold(model, leaves=["fixed", "fixed", "Conv"])
+    assert len(result.folded) == 2
+    assert [made.name for made in result.model.functions] == ["fixed"]
+
+
 def test_a_value_of_the_body_that_is_an_output_too_keeps_its_normalization() -> None:
     layer = function("layer (a, W, s, b, m, v) => (c, o) { c = Conv(a, W) o = BatchNormalization(c, s, b, m, v) }")
     model = model_of(
