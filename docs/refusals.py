@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import onnx
 
@@ -55,6 +57,9 @@ CONSTANTS = {
     "bad": "float[2] bad = {1, -9}",
     "roi": "float[8] roi = {0, 0, -0.5, 0, 1, 1, 1.5, 1}",
     "twice": "float[4] twice = {1, 1, 2, 2}",
+    "q": "int8[2,2,1,1] q = {1, 2, 3, 4}",
+    "f": "float f = {0.5}",
+    "thirds": "int64[2] thirds = {2, 3}",
     "pads": "int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}",
     "one": "int64[1] one = {1}",
     "two": "int64[1] two = {2}",
@@ -73,6 +78,7 @@ class Example(NamedTuple):
         says: a part of the sentence of the direction that the code is about, where that is the other one.
         opset: which the graph imports.
         functions: the model's own, in ONNX text.
+        options: of the fold.
     """
 
     nodes: str
@@ -81,6 +87,7 @@ class Example(NamedTuple):
     says: str = ""
     opset: int = 20
     functions: str = ""
+    options: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def text(self) -> str:
@@ -106,6 +113,7 @@ FIRST = "t = BatchNormalization (x, a, a, a, a)\n"
 
 EXAMPLES: dict[str, Example] = {
     "axis": Example(CONV + "u = AveragePool <kernel_shape = [1, 2]> (t)\ny = Mul (u, b)"),
+    "axes": Example(CONV + "u = Reshape (t, flat)\ny = Mul (u, e)", inputs="float[1,2,1,2] x"),
     "barrier": Example(CONV + "u = Sigmoid (t)\n" + BN.format("u")),
     "broadcast": Example(CONV + "u = Add (t, z)\n" + BN.format("u"), inputs="float[1,2,4,4] x, float[1,1,4,4] z"),
     "captured": Example(
@@ -133,7 +141,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "function-attribute": Example(
         CONV + "y = own.norm <eps = 0.001> (t, a)",
-        functions='<domain: "own", opset_import: ["" : 20]>\nnorm <eps> (i, k) => (o) {\n'
+        functions='<domain: "own", opset_import: ["" : 19]>\nnorm <eps> (i, k) => (o) {\n'
         "    o = BatchNormalization <epsilon: float = @eps> (i, k, k, k, k)\n}",
     ),
     "graph-input": Example(FIRST + "y = Sigmoid (t)"),
@@ -144,6 +152,7 @@ EXAMPLES: dict[str, Example] = {
         opset=6,
     ),
     "malformed": Example(CONV + "y = BatchNormalization (t, a, a, a, b)"),
+    "max-folds": Example(CONV + BN.format("t"), options={"max_folds": 0}),
     "merged": Example("t = Sigmoid (x)\nu = Mul (t, c)\ny = Mul (u, e)"),
     "negative-scale": Example(CONV + "u = Relu (t)\ny = Mul (u, n)"),
     "no-gain": Example("t = MatMul (x, m)\ny = Add (t, a)", inputs="float[1,2] x"),
@@ -158,9 +167,13 @@ EXAMPLES: dict[str, Example] = {
     "overflow": Example(HALF.format("g"), inputs="float16[1,2,4,4] x", outputs="float16[] y"),
     "overridable": Example("t = Conv (x, w)\n" + BN.format("t"), inputs="float[1,2,4,4] x, float[2,2,1,1] w"),
     "padding": Example(FIRST + "y = Conv <pads = [1, 1, 1, 1]> (t, w)", says="pads with zeros"),
-    "reshape": Example(CONV + "u = Reshape (t, flat)\ny = Mul (u, e)", inputs="float[1,2,1,2] x"),
+    "quantized": Example(
+        "r = DequantizeLinear (q, f)\nt = Conv (x, r)\n" + BN.format("t"), outputs="float[] y", opset=11
+    ),
+    "reshape": Example(CONV + "u = Reshape (t, thirds)\ny = Mul (u, b)", inputs="float[1,2,1,3] x"),
     "several-readers": Example(CONV + BN.format("t") + "\nz = Relu (t)", outputs="float[] y, float[] z"),
     "shift": Example(CONV + "u = Relu (t)\n" + BN.format("u")),
+    "skipped": Example(CONV + BN.format("t"), options={"skip": ["Conv -> t"]}),
     "spatial": Example(CONV + "y = BatchNormalization <spatial = 0> (t, a, a, a, a)", opset=7),
     "split": Example(
         CONV + "u, v = Split <axis = 2, num_outputs = 2> (t)\n" + BN.format("u") + "\nz = Relu (v)",
@@ -175,7 +188,6 @@ EXAMPLES: dict[str, Example] = {
         "t = own.layer (x)\nu = Pad (t, pads)\ny = Add (u, s)",
         functions="",
     ),
-    "unread": Example(FIRST + "y = Shape (t)", outputs="int64[] y", says="nothing reads"),
     "zero-scale": Example(
         CONV + "u, v = MaxPool <kernel_shape = [2, 2]> (t)\ny = Mul (u, o)", outputs="float[] y, int64[] v"
     ),
@@ -183,30 +195,24 @@ EXAMPLES: dict[str, Example] = {
 
 INNER = {
     "both": "It ends an attempt on the way; bnfold has found no graph yet for which it is the reason in the end.",
+    "depth": "It ends an attempt on the way, and is never the reason in the end.",
     "taken": "It ends an attempt on the way; bnfold has found no graph yet for which it is the reason in the end.",
 }
 """Codes without an example, and why they have none."""
 
-PENDING = {
-    "axes": "maps over several axes",
-    "depth": "places on the way for what stays",
-    "max-folds": "the option --max-folds",
-    "quantized": "weights behind DequantizeLinear",
-    "residual": "residuals in other forms",
-    "skipped": "the options --skip and --only",
-}
+PENDING: dict[str, str] = {}
 """Codes whose example waits for what the code is about; an entry goes when its example comes."""
 
 
-def refusals_of(model: onnx.ModelProto) -> list[Refusal]:
-    """Why the affines of the model stay."""
-    outcomes = bnfold.fold(model).plan.outcomes
+def refusals_of(example: Example) -> list[Refusal]:
+    """Why the affines of the example stay."""
+    outcomes = bnfold.fold(example.model, **example.options).plan.outcomes
     return [outcome.refusal for outcome in outcomes if outcome.refusal is not None]
 
 
 def refused(code: str, example: Example) -> Refusal | None:
     """The refusal of the example's graph that has the code, in either direction; None when there is none."""
-    for refusal in refusals_of(example.model):
+    for refusal in refusals_of(example):
         if refusal.code == code or (refusal.other is not None and refusal.other.code == code):
             return refusal
         if example.says and example.says in refusal.text.partition("; the other way, ")[2]:
@@ -227,8 +233,10 @@ def section(code: str) -> str:
         return head + ("\n" + INNER[code] + "\n" if code in INNER else "")
     refusal = refused(code, EXAMPLES[code])
     if refusal is None:
-        raise AssertionError(f"the graph of '{code}' is refused with {refusals_of(EXAMPLES[code].model)}")
+        raise AssertionError(f"the graph of '{code}' is refused with {refusals_of(EXAMPLES[code])}")
     opset = "" if EXAMPLES[code].opset == 20 else f"\nOpset {EXAMPLES[code].opset}:\n"
+    if EXAMPLES[code].options:
+        opset += "\nWith " + ", ".join(f"`{name}={value!r}`" for name, value in EXAMPLES[code].options.items()) + ":\n"
     return f"{head}{opset}\n```onnx\n{EXAMPLES[code].text.rstrip()}\n```\n\n> {refusal.reason}\n"
 
 

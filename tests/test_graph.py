@@ -186,19 +186,22 @@ def test_constants_within_a_function_fold_there() -> None:
     assert (list(made.input), list(made.output)) == (["x"], ["y"])
 
 
-def test_parameters_of_a_function_are_no_constants_for_the_calls_may_differ() -> None:
+def test_parameters_of_a_function_are_no_constants_where_a_caller_computes_them() -> None:
     names = ["x", "s", "b", "m", "v"]
     function = function_of(conv_bn_nodes("x", "y"), names, tensors()[:1])
-    model = model_of([helper.make_node("Block", names, ["y"], domain="local")], tensors()[1:], [function])
+    doubled = helper.make_node("Relu", ["s"], ["t"])
+    call = helper.make_node("Block", ["x", "t", *names[2:]], ["y"], domain="local")
+    model = model_of([doubled, call], tensors()[1:], [function])
     result = bnfold.fold(model)
     assert [(kept.node, kept.code) for kept in result.kept] == [("bn to y", "dynamic-parameter")]
     assert not result
     assert_same_for_both_flags(model, result.model)
 
 
-def test_an_attribute_that_the_call_of_a_function_sets_is_not_known_within_it() -> None:
-    nodes = conv_bn_nodes("x", "y")
-    nodes[1].attribute.add(name="epsilon", ref_attr_name="eps", type=onnx.AttributeProto.FLOAT)
+def test_an_attribute_that_is_a_parameter_is_not_known_within_a_function_that_stays() -> None:
+    nodes = [*conv_bn_nodes("x", "d")[:1], helper.make_node("Sigmoid", ["c"], ["e"]), *conv_bn_nodes("x", "y")[1:]]
+    nodes[2].input[0] = "e"
+    nodes[2].attribute.add(name="epsilon", ref_attr_name="eps", type=onnx.AttributeProto.FLOAT)
     function = function_of(nodes, ["x"], tensors())
     function.attribute.append("eps")
     model = model_of([helper.make_node("Block", ["x"], ["y"], domain="local", eps=0.1)], [], [function])

@@ -122,6 +122,7 @@ def saved_by(made: State, present: State, shapes: Shapes) -> Price:
     for address, source in made.removed.items():
         if address not in present.removed:
             gone.add(source.output, shapes, normalizations=int(source.is_normalization))
+            gone.bytes += source.channels * (16 if source.is_normalization else 4)
     for residual in made.residuals.values():
         _add_residual(come, residual, shapes)
     for address, change in made.changes.items():

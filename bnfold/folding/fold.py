@@ -18,6 +18,7 @@ from bnfold.folding.options import Options
 from bnfold.folding.plan import Outcome, Plan, Residual, Settled
 from bnfold.folding.search import make_plan
 from bnfold.folding.sources import BATCH_NORMALIZATION
+from bnfold.folding.specializing import Specialized, specialized
 from bnfold.folding.wiring import Labels
 from bnfold.model.constants import Constants
 from bnfold.model.container import Container, ModelLike, open_model
@@ -97,12 +98,14 @@ class FoldResult:
         plan: where each affine went, or why it stayed.
         patch: the edits that the plan came to.
         labels: what the nodes of each residual are called.
+        inlined: which calls of functions have their bodies in their places in the model that the plan speaks of.
     """
 
     container: Container
     plan: Plan
     patch: Patch
     labels: Labels
+    inlined: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.plan.removed)
@@ -162,7 +165,7 @@ class FoldResult:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person should know besides."""
-        return self.plan.remarks
+        return (*self.inlined, *self.plan.remarks)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model: lossless, and in one step. With nothing folded, the file is what came in, byte for byte.
@@ -188,7 +191,7 @@ class FoldResult:
 
 
 def _kept(label: str, refusal: Refusal | None) -> Kept:
-    code, reason = ("residual", "") if refusal is None else (refusal.code, refusal.reason)
+    code, reason = ("", "") if refusal is None else (refusal.code, refusal.reason)
     return Kept(label, BATCH_NORMALIZATION, code, reason)
 
 
@@ -208,13 +211,28 @@ def fold(
     """
     options = options or Options()
     container = open_model(model, base_dir=base_dir)
-    plan = plan_for(container, options)
-    return FoldResult(container, plan, *make_patch(plan, freeze=options.freeze_initializers))
+    made = _specialized(container, options)
+    return FoldResult(
+        container, made.plan, *make_patch(made.plan, freeze=options.freeze_initializers), inlined=made.remarks
+    )
 
 
 def plan_for(container: Container, options: Options) -> Plan:
     """The plan alone, nothing carried out."""
-    graph = Graph(container.proto)
-    shapes = Shapes(graph, freeze=options.freeze_initializers)
-    constants = Constants(graph, container.base_dir, freeze=options.freeze_initializers, shapes=shapes)
-    return make_plan(graph, constants, shapes, options)
+    return _specialized(container, options).plan
+
+
+def _specialized(container: Container, options: Options) -> Specialized:
+    """The plan, of the model as it came or with the bodies of functions in the place of calls.
+
+    Where the caller names nodes, the functions stay: in a body at another place, nodes have other names.
+    """
+
+    def planned(proto: ModelProto) -> Plan:
+        graph = Graph(proto)
+        shapes = Shapes(graph, freeze=options.freeze_initializers)
+        constants = Constants(graph, container.base_dir, freeze=options.freeze_initializers, shapes=shapes)
+        return make_plan(graph, constants, shapes, options)
+
+    plan = planned(container.proto)
+    return Specialized(plan) if options.only or options.skip else specialized(plan, planned)

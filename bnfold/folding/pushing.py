@@ -104,9 +104,9 @@ class PushAttempt(Attempt):
 
 
 def refuse_readers(wire: Value) -> Refusal | None:
-    """Whether something besides nodes of the same scope would miss the map."""
-    if wire.is_output or not wire.value_readers:
-        return _refuse_output(wire) or Refusal("unread", wire.name, f"nothing reads '{wire.name}'")
+    """Whether something besides nodes of the same scope would miss the map. Where nothing reads, nothing does."""
+    if wire.is_output:
+        return _refuse_output(wire)
     outside = next((reader for reader, _ in wire.value_readers if reader.scope is not wire.scope), None)
     if outside is not None:
         return Refusal("captured", outside.label, f"{named(outside)} reads '{wire.name}' from inside a body")

@@ -62,7 +62,7 @@ def _formed(
             return replace(residual, forms=(BATCH_NORMALIZATION,), origin=origin, moved=moved)
     shape = shapes.shape(wire)
     kind, opset = shapes.elem_type(wire), wire.scope.opsets.get(ONNX_DOMAIN, 0)
-    if kind not in FLOATS or opset < 7 or not _fits(residual, kind):
+    if kind not in FLOATS or opset < 7 or not _fits(residual, kind) or len(placed.axes) > 1:
         return None
     if shape is None and not placed.is_uniform:
         return None

@@ -215,9 +215,8 @@ class _Search:
     def _explain(self, source: Source, pushed: Refusal) -> None:
         """A source that stays was refused in both directions: say both."""
         pulled = self.refusals.get(source.node.address)
-        if pulled is not None and pulled.text != pushed.text:
-            text = f"{pulled.text}; the other way, {pushed.text}"
-            self.refusals[source.node.address] = replace(pulled, text=text)
+        if pulled is not None:
+            self.refusals[source.node.address] = pulled.beside(pushed)
 
     def _parted(self, source: Source) -> State | Refusal:
         """The scale pulled, the shift pushed."""

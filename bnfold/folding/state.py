@@ -57,6 +57,6 @@ class State:
 
 
 def same_map(one: Placed, other: Placed) -> bool:
-    """Whether two maps are the same numbers on the same axis. Exact on purpose."""
+    """Whether two maps are the same numbers on the same axes. Exact on purpose."""
     pairs = ((one.affine.scale, other.affine.scale), (one.affine.shift, other.affine.shift))
-    return one.axis == other.axis and all(np.array_equal(a, b) for a, b in pairs)
+    return (one.axes, one.sizes) == (other.axes, other.sizes) and all(np.array_equal(a, b) for a, b in pairs)

@@ -142,7 +142,6 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "The channels are merged with other axes, so that the map would differ along several of them.",
             "give the model static shapes, and keep the channels apart from other axes",
         ),
-        "residual": Code("A part of an affine that could not go altogether stays here.", NOTHING),
         "several-readers": Code(
             "Something else reads the value, and would see the map.",
             "give the other readers a copy of the node that they read from",
@@ -171,7 +170,6 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "The type of a constant that the fold would make is not known.",
             "declare the type of the operator's output in the model (value_info)",
         ),
-        "unread": Code("Nothing reads the value.", "remove the node"),
         "zero-scale": Code(
             "A channel has the scale 0, behind which nothing of the value is left to be made up for.",
             "remove the channels whose scale is 0 from the network",

@@ -2,46 +2,47 @@
 
 from __future__ import annotations
 
-from math import gcd, prod
-
-from bnfold.affine import Affine
 from bnfold.model.shapes import Shape
 from bnfold.ops.registry import pull, push
+from bnfold.ops.reshaping import through_reshape
 from bnfold.ops.rule import Operator, Placed, Refusal, Taken
 
 _Sources = list[int | None]
 """Per axis of the output, the axis of the input that it is; None for a new one of size 1."""
 
 
-@pull("Transpose", "Squeeze", "Unsqueeze")
+@pull("Transpose", "Squeeze", "Unsqueeze", several_axes=True)
 def pull_axes(op: Operator, placed: Placed) -> Taken | Refusal:
     """Axes in another order, without some of size 1, or with new ones of size 1.
 
-    Given: axis k of y is axis ``s[k]`` of x; for Transpose ``s = perm``. Result: the same map on axis ``s[axis]`` of x.
-    Exact: always (ONNX Transpose-1, 13, 21; Squeeze and Unsqueeze-1, 11, 13, 21).
+    Given: axis k of y is axis ``s[k]`` of x; for Transpose ``s = perm``. Result: the same map on axis ``s[axis]`` of x,
+    for each axis that it has. Exact: always (ONNX Transpose-1, 13, 21; Squeeze and Unsqueeze-1, 11, 13, 21).
     """
     sources = [0] if placed.is_uniform else _source_axes(op)
     if isinstance(sources, Refusal):
         return sources
-    source = sources[placed.axis] if placed.axis < len(sources) else None
-    return _refuse_single(op, placed) if source is None else Taken({0: placed.on(source)})
+    known = [source for axis in placed.axes for source in sources[axis : axis + 1] if source is not None]
+    return Taken({0: placed.on(*known)}) if len(known) == len(placed.axes) else _refuse_single(op, placed)
 
 
-@push("Transpose", "Squeeze", "Unsqueeze")
+@push("Transpose", "Squeeze", "Unsqueeze", several_axes=True)
 def push_axes(op: Operator, placed: Placed) -> Taken | Refusal:
     """Axes in another order, without some of size 1, or with new ones of size 1.
 
-    Given: axis k of y is axis ``s[k]`` of x, which has a map. Result: the same map on the axis k with ``s[k] = axis``.
-    Exact: always, as for `pull_axes`.
+    Given: axis k of y is axis ``s[k]`` of x, which has a map. Result: the same map on the axis k with ``s[k] = axis``,
+    for each axis that it has. Exact: always, as for `pull_axes`.
     """
     sources = [0] if placed.is_uniform else _source_axes(op)
     if isinstance(sources, Refusal):
         return sources
-    return Taken({0: placed.on(sources.index(placed.axis))}) if placed.axis in sources else _refuse_single(op, placed)
+    if not set(placed.axes) <= set(sources):
+        return _refuse_single(op, placed)
+    return Taken({0: placed.on(*(sources.index(axis) for axis in placed.axes))})
 
 
 def _refuse_single(op: Operator, placed: Placed) -> Refusal:
-    return op.refuse("channels", f"has axis {placed.axis} on one side only, of size 1, and the affine more channels")
+    axes = " or ".join(map(str, placed.axes))
+    return op.refuse("channels", f"has axis {axes} on one side only, of size 1, and the affine more channels")
 
 
 def _source_axes(op: Operator) -> _Sources | Refusal:
@@ -93,26 +94,27 @@ def _axes(op: Operator) -> list[int] | Refusal | None:
     return [int(axis) for axis in constant.values.reshape(-1)]
 
 
-@pull("Reshape", "Flatten")
+@pull("Reshape", "Flatten", several_axes=True)
 def pull_reshape(op: Operator, placed: Placed) -> Taken | Refusal:
     """A Reshape or Flatten.
 
     Given: y holds the elements of x in the same (C) order. Result: the map spread over the axes of y that x's axes
-    became, and read off along x's: ``np.repeat(a, H*W)`` becomes ``a`` when (C, H, W) was flattened.
-    Exact: iff it varies along one axis of x only, and the sizes that matter are static (Reshape-1, 5, 13, 14, 19;
-    Flatten-1, 9, 11, 13).
+    became, and read off along x's: ``np.repeat(a, H*W)`` becomes ``a`` when (C, H, W) was flattened. Where the channels
+    of y are split in x, as (C) to (G, C/G), it is a map over both axes.
+    Exact: iff it is a map over axes of x, and the sizes that matter are static (Reshape-1, 5, 13, 14, 19; Flatten-1, 9,
+    11, 13). Refused where a map over several axes would have more numbers than before.
     """
     before, after = _shapes(op)
     return _reshaped(op, placed, after, before)
 
 
-@push("Reshape", "Flatten")
+@push("Reshape", "Flatten", several_axes=True)
 def push_reshape(op: Operator, placed: Placed) -> Taken | Refusal:
     """A Reshape or Flatten.
 
     Given: y holds the elements of x, which has a map, in the same (C) order. Result: the map spread over the axes of x,
     and read off along those of y: ``a`` becomes ``np.repeat(a, H*W)`` when (C, H, W) is flattened.
-    Exact: iff it varies along one axis of y only, and as for `pull_reshape`.
+    Exact: iff it is a map over axes of y, and as for `pull_reshape`.
     """
     before, after = _shapes(op)
     return _reshaped(op, placed, before, after)
@@ -129,10 +131,10 @@ def _reshaped(op: Operator, placed: Placed, shape: Shape | None, to: Shape | Non
         return Taken({0: placed})
     if shape is None or to is None:
         return op.refuse("unknown-shape", "reshapes a value whose shape is not known")
-    moved = _through_reshape(placed, shape, to)
+    moved = through_reshape(placed, shape, to)
     if moved is None:
         before, after = _shapes(op)
-        text = f"reshapes {_text(before)} to {_text(after)}, across which one map per channel does not carry"
+        text = f"reshapes {_text(before)} to {_text(after)}, across which the map does not carry"
         return op.refuse("reshape", text)
     return Taken({0: moved})
 
@@ -143,88 +145,6 @@ def _stated_shape(op: Operator) -> Shape | None:
     if before is None or stated is None or any(size == 0 and k >= len(before) for k, size in enumerate(stated)):
         return None
     return tuple(before[k] if size == 0 else size if size > 0 else None for k, size in enumerate(stated))
-
-
-def _through_reshape(placed: Placed, shape: Shape, to: Shape) -> Placed | None:
-    """The map on a value of `shape`, on the same elements in shape `to`; None when it is no per-channel map there.
-
-    Equal sizes at the front and at the back are the same axes; only what lies between is mixed.
-    """
-    front = _common(shape, to)
-    back = min(_common(shape[::-1], to[::-1]), len(shape) - front, len(to) - front)
-    if placed.axis < front:
-        return placed
-    if placed.axis >= len(shape) - back:
-        return placed.on(placed.axis - len(shape) + len(to))
-    middle, middle_to = _completed(shape[front : len(shape) - back], to[front : len(to) - back])
-    if middle is None or middle_to is None or prod(middle) != prod(middle_to):
-        return _with_an_unknown_front(placed, shape, to)
-    if middle[placed.axis - front] != placed.affine.channels:
-        return None
-    moved = _moved(placed.affine, middle, placed.axis - front, middle_to)
-    return None if moved is None else Placed.of(moved[0], moved[1] + front)
-
-
-def _moved(affine: Affine, shape: list[int], axis: int, to: list[int]) -> tuple[Affine, int] | None:
-    """As `Affine.moved`, without spreading the map over places of one channel that stay next to each other.
-
-    Elements that share a channel come in runs, the product of the sizes behind it. What the last sizes of `to` have in
-    common with a run is divided out, so that (C, H, W) to (G, C/G*H*W) costs C numbers and not C*H*W.
-    """
-    run, sizes, shared = prod(shape[axis + 1 :]), list(to), [1] * len(to)
-    for k in reversed(range(len(sizes))):
-        shared[k] = gcd(run, sizes[k])
-        run, sizes[k] = run // shared[k], sizes[k] // shared[k]
-        if sizes[k] > 1:
-            break
-    moved = affine.moved((prod(shape[:axis]), affine.channels, run), 1, sizes)
-    return None if moved is None else (moved[0].repeat(shared[moved[1]]), moved[1])
-
-
-def _completed(one: Shape, other: Shape) -> tuple[list[int] | None, list[int] | None]:
-    """Both shapes of the same elements, as numbers: where one is known, it tells a single unknown size of the other."""
-    whole, whole_other = _static(one), _static(other)
-    if whole is None and whole_other is not None:
-        return _with_elements(one, prod(whole_other)), whole_other
-    if whole is not None and whole_other is None:
-        return whole, _with_elements(other, prod(whole))
-    return whole, whole_other
-
-
-def _with_elements(shape: Shape, count: int) -> list[int] | None:
-    """The shape with its one unknown size chosen so that it has `count` elements."""
-    known = prod(size for size in shape if isinstance(size, int))
-    sizes = [size if isinstance(size, int) else count // max(known, 1) for size in shape]
-    return sizes if prod(sizes) == count and sum(not isinstance(size, int) for size in shape) == 1 else None
-
-
-def _with_an_unknown_front(placed: Placed, shape: Shape, to: Shape) -> Placed | None:
-    """As `_through_reshape` where the first size is unknown on both sides and all the others agree in their product.
-
-    Then the first sizes are equal too: a reshape keeps the number of elements.
-    """
-    rest, rest_to = _static(shape[1:]), _static(to[1:])
-    if placed.axis == 0 or rest is None or rest_to is None or prod(rest) != prod(rest_to) or prod(rest) == 0:
-        return None
-    if rest[placed.axis - 1] != placed.affine.channels:
-        return None
-    moved = _moved(placed.affine, rest, placed.axis - 1, rest_to)
-    return None if moved is None else Placed.of(moved[0], moved[1] + 1)
-
-
-def _common(one: Shape, other: Shape) -> int:
-    """How many sizes at the front are known to be equal."""
-    count = 0
-    for a, b in zip(one, other, strict=False):
-        if a is None or a != b:
-            break
-        count += 1
-    return count
-
-
-def _static(shape: Shape) -> list[int] | None:
-    sizes = [size for size in shape if isinstance(size, int)]
-    return sizes if len(sizes) == len(shape) else None
 
 
 def _text(shape: Shape | None) -> str:

@@ -11,15 +11,15 @@ from bnfold.ops.registry import pull, push
 from bnfold.ops.rule import Operator, Placed, Refusal, Rescale, Taken
 
 
-@pull("Identity")
-@push("Identity")
+@pull("Identity", several_axes=True)
+@push("Identity", several_axes=True)
 def carry_identity(_: Operator, placed: Placed) -> Taken | Refusal:
     """Given: ``y = x``. Result: the same map on the other side. Exact: always (ONNX Identity-1)."""
     return Taken({0: placed})
 
 
-@pull("Dropout")
-@push("Dropout")
+@pull("Dropout", several_axes=True)
+@push("Dropout", several_axes=True)
 def carry_dropout(op: Operator, placed: Placed) -> Taken | Refusal:
     """A Dropout, which does nothing at inference.
 
@@ -36,8 +36,8 @@ def carry_dropout(op: Operator, placed: Placed) -> Taken | Refusal:
     return Taken({0: placed})
 
 
-@pull("Relu", "LeakyRelu", "PRelu")
-@push("Relu", "LeakyRelu", "PRelu")
+@pull("Relu", "LeakyRelu", "PRelu", several_axes=True)
+@push("Relu", "LeakyRelu", "PRelu", several_axes=True)
 def carry_rectifier(op: Operator, placed: Placed) -> Taken | Refusal:
     """A rectifier: linear on either side of zero.
 
@@ -52,7 +52,7 @@ def carry_rectifier(op: Operator, placed: Placed) -> Taken | Refusal:
     return Taken({0: placed})
 
 
-@pull("Cast")
+@pull("Cast", several_axes=True)
 def pull_cast(op: Operator, placed: Placed) -> Taken | Refusal:
     """A Cast from one floating point type to another.
 
@@ -67,7 +67,7 @@ def pull_cast(op: Operator, placed: Placed) -> Taken | Refusal:
     return Taken({0: placed}, remarks=() if given == wanted else (remark,))
 
 
-@push("Cast")
+@push("Cast", several_axes=True)
 def push_cast(op: Operator, placed: Placed) -> Taken | Refusal:
     """A Cast from one floating point type to another.
 

@@ -1,7 +1,8 @@
 """Which rule holds for which operator, in which direction, from which version on.
 
 Register with `@pull("Relu")` and `@push("Relu")`. A rule holds from one version of an operator on, until a later one is
-registered; no rule makes the operator a barrier.
+registered; no rule makes the operator a barrier. A rule is asked for maps over one axis, and for maps over several only
+if it is registered with ``several_axes=True``; for every other rule such a map is refused here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from bnfold.model.graph import ONNX_DOMAIN, Node
-from bnfold.ops.rule import Operator, Placed, Refusal, Taken
+from bnfold.ops.rule import Operator, Placed, Refusal, Spread, Taken
 
 Maps: TypeAlias = Mapping[int, Placed]
 """Index of an output (pull) or of an input (push) to the map there; those without one stay as they are."""
@@ -30,8 +31,16 @@ class Registry:
         self._side = side
         self._rules: dict[tuple[str, str], list[tuple[int, EachRule]]] = {}
 
-    def each(self, *op_types: str, since: int = 1, domain: str = ONNX_DOMAIN) -> Callable[[EachRule], EachRule]:
+    def each(
+        self, *op_types: str, since: int = 1, domain: str = ONNX_DOMAIN, several_axes: bool = False
+    ) -> Callable[[EachRule], EachRule]:
         """Register a rule that sees all maps at once.
+
+        Args:
+            op_types: the operators.
+            since: the first version for which it holds.
+            domain: their domain.
+            several_axes: the rule knows maps over several axes.
 
         Raises:
             ValueError: there is a rule for that operator and version already.
@@ -42,14 +51,29 @@ class Registry:
                 rules = self._rules.setdefault((domain, op_type), [])
                 if any(version == since for version, _ in rules):
                     raise ValueError(f"two rules for {domain or 'ai.onnx'}::{op_type} since {since}")
-                rules.append((since, rule))
+                rules.append((since, rule if several_axes else self._for_one_axis(rule)))
                 rules.sort(key=lambda entry: entry[0])
             return rule
 
         return register
 
-    def __call__(self, *op_types: str, since: int = 1, domain: str = ONNX_DOMAIN) -> Callable[[Rule], Rule]:
-        """Register a rule for operators of which the first output (input) alone can have a map."""
+    def _for_one_axis(self, rule: EachRule) -> EachRule:
+        """The rule, never asked for a map over several axes."""
+
+        def guarded(op: Operator, maps: Maps) -> Taken | Refusal:
+            wide = next((placed for placed in maps.values() if isinstance(placed, Spread)), None)
+            if wide is None:
+                return rule(op, maps)
+            axes = " and ".join(map(str, wide.axes))
+            text = f"takes a map over one axis of its {self._side}, and the affine differs along axes {axes}"
+            return op.refuse("axes", text)
+
+        return guarded
+
+    def __call__(
+        self, *op_types: str, since: int = 1, domain: str = ONNX_DOMAIN, several_axes: bool = False
+    ) -> Callable[[Rule], Rule]:
+        """Register a rule for operators of which the first output (input) alone can have a map; as `each`."""
 
         def register(rule: Rule) -> Rule:
             def first_only(op: Operator, maps: Maps) -> Taken | Refusal:
@@ -57,7 +81,7 @@ class Registry:
                     return op.refuse(f"other-{self._side}", f"has a rule for its first {self._side} only")
                 return rule(op, maps[0])
 
-            self.each(*op_types, since=since, domain=domain)(first_only)
+            self.each(*op_types, since=since, domain=domain, several_axes=several_axes)(first_only)
             return rule
 
         return register

@@ -52,12 +52,16 @@ def conv_with_border(op: Operator, placed: Placed) -> Taken | Refusal:
     weight = float_constant(op, 1, "weight")
     if isinstance(weight, Refusal):
         return weight
+    if weight.rank < 3:
+        return op.refuse("malformed", f"has a weight of {weight.rank} axes")
     group, outputs = int(op.attribute("group", 1)), weight.shape[0]
     affine = over_axis_one(op, placed, weight.shape[1] * group)
     if isinstance(affine, Refusal):
         return affine
     tables = tap_table(op, weight.shape[2:])
-    if tables is None or group < 1 or outputs % group:
+    if group < 1 or outputs % group:
+        return op.refuse("malformed", f"has {outputs} output channels, which do not divide into {group} groups")
+    if tables is None:
         return op.refuse("padding", "pads with zeros, and its height and width are not static")
     if outputs * np.prod([len(table) for table in tables], dtype=np.float64) > MAX_MAP:
         return op.refuse("padding", "pads with zeros, and the constant map that makes up for them would be too large")

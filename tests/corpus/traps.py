@@ -101,12 +101,12 @@ def _rename(model: ModelProto, old: str, new: str) -> None:
 
 
 def to_own_domain(model: ModelProto) -> None:
-    """A function of the model, called Mul, that divides."""
+    """A function of the model, called Mul, that takes the larger of two."""
     model.graph.node[-1].domain = "own"
     model.opset_import.append(helper.make_opsetid("own", 1))
-    divide = helper.make_node("Div", ["a", "b"], ["o"])
+    larger = helper.make_node("Max", ["a", "b"], ["o"])
     model.functions.append(
-        helper.make_function("own", "Mul", ["a", "b"], ["o"], [divide], [helper.make_opsetid("", 20)])
+        helper.make_function("own", "Mul", ["a", "b"], ["o"], [larger], [helper.make_opsetid("", 20)])
     )
 
 

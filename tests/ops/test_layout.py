@@ -167,7 +167,7 @@ def test_reshape_of_dynamic_space_keeps_channels_that_are_last() -> None:
 
 
 NOT_RESHAPED = {
-    "differs inside of a channel": ("reshape", {"to": ints(2, 192), "channels": 192}),
+    "differs inside of a channel": ("axes", {"to": ints(2, 192), "channels": 192}),
     "on what was height": (
         "axis",
         {
@@ -177,11 +177,6 @@ NOT_RESHAPED = {
         },
     ),
     "channels mixed with the batch": ("reshape", {"to": ints(4, 4, -1), "channels": 4, "x": "float[N, 3, H, W] x"}),
-    # Between the two the map would lie on two axes.
-    "split and merged again": (
-        "reshape",
-        {"nodes": "t = Reshape (c, to) z = Reshape (t, back)", "to": ints(2, 4, 2, 24), "back": ints(2, 8, 24)},
-    ),
     "dynamic height and width, flattened": (
         "reshape",
         dict(to=ints(0, -1), x="float[N, 3, H, W] x", **spread(repeat=4)),
@@ -217,7 +212,7 @@ def test_flatten_spreads_the_map(nodes: str, constants: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("axis", "channels"), [(1, 192), (2, 24), (0, 384)])
 def test_flatten_under_a_map_that_differs_inside_of_a_channel_is_refused(axis: int, channels: int) -> None:
-    assert refusal(behind_conv(f"z = Flatten <axis = {axis}> (c)", channels=channels)).code == "reshape"
+    assert refusal(behind_conv(f"z = Flatten <axis = {axis}> (c)", channels=channels)).code == "axes"
 
 
 THIN = "float[2, 3, 1, 6] x"

@@ -1,0 +1,230 @@
+"""Affines that only a call of a function settles: its arguments are the parameters, or its attributes are.
+
+Within a function an input is no constant, since calls may differ. So the body is put in the place of the call, where
+the arguments are what they are, and the plan is made for that model. It is taken only if more affines go than in the
+plan of the model as it is, and only those calls are put in that it needs: it does something else in them than the plan
+of the model does in the function, for all of its calls. In all other cases the model stays as it came.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from onnx import FunctionProto, ModelProto
+
+from bnfold.folding.plan import Change, Plan
+from bnfold.folding.sources import BATCH_NORMALIZATION, ELEMENTWISE
+from bnfold.model.calls import Calls, outermost
+from bnfold.model.graph import ONNX_DOMAIN, Address, Node, Scope
+from bnfold.model.inlining import CallPath, Inlined, inline, may_inline, node_at
+from bnfold.ops.registry import Maps, pull, push
+from bnfold.ops.rule import Placed
+
+MAX_NODES = 20_000
+"""How many nodes the bodies may have that are put in: calls within functions can multiply without end."""
+
+MAX_DEPTH = 64
+"""How many calls may lead to one that is put in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Specialized:
+    """The plan to take.
+
+    Attributes:
+        plan: of the model as it came, or of the one with bodies in the place of calls.
+        remarks: which calls those are.
+    """
+
+    plan: Plan
+    remarks: tuple[str, ...] = ()
+
+
+def specialized(plan: Plan, planned: Callable[[ModelProto], Plan]) -> Specialized:
+    """The plan of the model as it came, or a better one of the model with the bodies of functions put in.
+
+    Args:
+        plan: of the model as it came.
+        planned: makes the plan of another model.
+    """
+    if not plan.graph.model.functions:
+        return Specialized(plan)
+    within = _improved(plan, planned, within_functions=True)
+    outside = _improved(within.plan, planned, within_functions=False)
+    return Specialized(outside.plan, within.remarks + outside.remarks)
+
+
+def _improved(plan: Plan, planned: Callable[[ModelProto], Plan], *, within_functions: bool) -> Specialized:
+    """As `specialized`, with calls in functions alone, or with those in the main graph and what they lead to.
+
+    What is settled within a function is put in there, once for all of its calls.
+    """
+    calls = Calls(plan.graph)
+    roots = _roots(calls, within_functions=within_functions)
+    chosen = frozenset(_candidates(calls, roots, depth=1 if within_functions else MAX_DEPTH))
+    if not chosen:
+        return Specialized(plan)
+    made = _Attempt.of(calls, chosen, planned)
+    if made.gain <= _gain(plan, calls):
+        return Specialized(plan)
+    for keep in (_touched, _needed):  # the second drops more, at times too many
+        fewer = keep(made, plan)
+        if fewer and fewer != made.chosen:
+            other = _Attempt.of(calls, fewer, planned)
+            made = other if other.gain >= made.gain else made
+    return Specialized(made.plan, tuple(_remarks(calls, made.chosen)))
+
+
+class _Gain(NamedTuple):
+    """What a plan comes to over all runs of each function; the first number that differs tells which is better."""
+
+    normalizations: int
+    nodes: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """Calls that are put in, and the plan for what comes of it."""
+
+    chosen: frozenset[CallPath]
+    inlined: Inlined
+    plan: Plan
+    gain: _Gain
+
+    @classmethod
+    def of(cls, calls: Calls, chosen: frozenset[CallPath], planned: Callable[[ModelProto], Plan]) -> _Attempt:
+        inlined = inline(calls, chosen)
+        plan = planned(inlined.model)
+        return cls(chosen, inlined, plan, _gain(plan, Calls(plan.graph)))
+
+
+def _gain(plan: Plan, calls: Calls) -> _Gain:
+    runs = calls.runs or Counter[int]()
+
+    def weight(address: Address) -> int:
+        return runs[outermost(plan.graph.scopes[address.scope]).number]
+
+    added = sum(weight(address) for address, change in plan.changes.items() if change.taken.behind is not None)
+    left = [(Address(wire.scope.number, 0), residual) for wire, residual in plan.residuals.items()]
+    added += sum(weight(address) * len(residual.forms) for address, residual in left)
+    normalizations = sum(weight(address) for address, source in plan.removed.items() if source.is_normalization)
+    normalizations -= sum(weight(address) for address, residual in left if residual.is_normalization)
+    return _Gain(normalizations, sum(weight(address) for address in plan.removed) - added)
+
+
+_Pending: TypeAlias = tuple[CallPath, Node, Scope]
+"""A call and what it calls, with the calls that lead to it."""
+
+
+def _roots(calls: Calls, *, within_functions: bool) -> list[_Pending]:
+    """The calls in the main graph, or those in functions that have parameters of their own there."""
+    if not calls.is_sound:
+        return []
+    if not within_functions:
+        return [((node.address,), node, function) for node, function in calls.calls_in(calls.graph.main)]
+    return [
+        ((node.address,), node, function)
+        for root in calls.functions.values()
+        if _states_opsets(root) and calls.runs and calls.runs[root.number]
+        for node, function in calls.calls_in(root)
+        if node.proto.attribute or any(v and v.producer and not v.producer.inputs for v in node.inputs)
+    ]
+
+
+def _candidates(calls: Calls, roots: list[_Pending], *, depth: int) -> Iterator[CallPath]:
+    """The calls that may be put in, each behind those that lead to it.
+
+    They are of functions that hold an operator with a part in folding, directly or in what they call.
+    """
+    concerned, left, pending = _concerned(calls), MAX_NODES, deque(roots)
+    imports = {number: dict(calls.graph.scopes[number].opsets) for number in calls.inside}
+    while pending:
+        path, node, function = pending.popleft()
+        size = len(calls.inside.get(function.number, ()))
+        opsets = imports[outermost(calls.graph.scopes[path[0].scope]).number]
+        if function.number not in concerned or size > left or not may_inline(node, function, opsets):
+            continue
+        left -= size
+        opsets.update(function.opsets)
+        yield path
+        if len(path) < depth:
+            pending += [((*path, inner.address), inner, called) for inner, called in calls.calls_in(function)]
+
+
+def _states_opsets(root: Scope) -> bool:
+    return isinstance(root.proto, FunctionProto) and bool(root.proto.opset_import)
+
+
+def _concerned(calls: Calls) -> set[int]:
+    """The functions that hold an operator with a part in folding, directly or in what they call."""
+    found: set[int] = set()
+    for root in reversed(calls.callers_first() or []):
+        holds = any(_has_a_part(node) for node in calls.inside.get(root.number, ()))
+        if holds or any(function.number in found for _, function in calls.calls_in(root)):
+            found.add(root.number)
+    return found
+
+
+def _has_a_part(node: Node) -> bool:
+    if pull.rule(node) is not None or push.rule(node) is not None:
+        return True
+    return node.domain == ONNX_DOMAIN and node.op_type in ELEMENTWISE | {BATCH_NORMALIZATION}
+
+
+def _touched(made: _Attempt, _: Plan) -> frozenset[CallPath]:
+    """The calls in which the plan does anything, and those that lead to them."""
+    nodes = [made.plan.graph.scopes[a.scope].nodes[a.place] for a in (*made.plan.removed, *made.plan.changes)]
+    return _leading_to(
+        made.inlined.origins[node.proto.name] for node in nodes if node.proto.name in made.inlined.origins
+    )
+
+
+def _needed(made: _Attempt, plan: Plan) -> frozenset[CallPath]:
+    """The calls in which the plan does anything else than the one for the model as it came does in their functions."""
+    paths: dict[CallPath, Address] = {}
+    for node in made.plan.graph.nodes():
+        path = made.inlined.origins.get(node.proto.name)
+        if path is not None:
+            paths[path] = node.address
+    different = (path for path, address in paths.items() if not _same(made.plan, address, plan, path[-1]))
+    return _leading_to(different)
+
+
+def _leading_to(nodes: Iterator[CallPath]) -> frozenset[CallPath]:
+    """The calls from which nodes come, and those that lead to them."""
+    return frozenset(path[:length] for path in nodes for length in range(1, len(path)))
+
+
+def _same(one: Plan, address: Address, other: Plan, place: Address) -> bool:
+    """Whether two plans do the same to a node, which stands in a different place in each."""
+    if (address in one.removed) != (place in other.removed):
+        return False
+    changes = (one.changes.get(address), other.changes.get(place))
+    if changes[0] is None or changes[1] is None:
+        return changes[0] is changes[1]
+    return _same_maps(changes[0], changes[1])
+
+
+def _same_maps(one: Change, other: Change) -> bool:
+    pairs: tuple[tuple[Maps, Maps], ...] = ((one.pulled, other.pulled), (one.pushed, other.pushed))
+    return all(a.keys() == b.keys() and all(_equal(placed, b[index]) for index, placed in a.items()) for a, b in pairs)
+
+
+def _equal(one: Placed, other: Placed) -> bool:
+    if (one.axes, one.sizes) != (other.axes, other.sizes):
+        return False
+    return np.array_equal(one.affine.scale, other.affine.scale) and np.array_equal(one.affine.shift, other.affine.shift)
+
+
+def _remarks(calls: Calls, chosen: Collection[CallPath]) -> Iterator[str]:
+    """One per call in the model as it came; those within the functions that it calls come with it."""
+    for (address,) in sorted(path for path in chosen if len(path) == 1):
+        node = node_at(calls, address)
+        yield (
+            f"put the body of function '{node.op_type}' in the place of its call '{node.label}': "
+            "more folds with the arguments of that call"
+        )
