@@ -14,7 +14,6 @@ from support import check_fold, feeds_for, graph_model, normal, statistics
 import bnfold
 
 AWAITED = {
-    "quantized": "DequantizeLinear has no rule: a weight behind it is no constant",
     "functions: the parameters are arguments": "functions are not specialised per call",
     "functions: the parameters are arguments, two calls": "functions are not specialised per call",
     "constants: a constant by Concat": "constants are not evaluated through Concat",

@@ -15,6 +15,7 @@ import bnfold.ops  # noqa: F401 (fills the registry of rules)
 from bnfold.errors import TargetError
 from bnfold.folding.edits import make_patch
 from bnfold.folding.plan import Outcome, Plan
+from bnfold.folding.quantized import quantization_remarks
 from bnfold.folding.search import make_plan
 from bnfold.model.constants import Constants
 from bnfold.model.container import Container, ModelLike, open_model
@@ -101,7 +102,7 @@ class FoldResult:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person should know besides."""
-        return self.plan.remarks
+        return self.plan.remarks + quantization_remarks(self.plan)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model: lossless, and in one step. With nothing folded, the file is what came in, byte for byte.

@@ -15,6 +15,7 @@ from onnx import AttributeProto, TensorProto, helper
 
 from bnfold.model.broadcasting import aligned_shape
 from bnfold.model.graph import ONNX_DOMAIN, Graph, Node, Value
+from bnfold.model.quantized import Quantization, derived, quantization_of, type_of
 from bnfold.model.shapes import Shapes
 from bnfold.model.tensors import FLOATS, Array, round_to, to_array
 
@@ -30,11 +31,13 @@ class Constant:
         shape: its shape.
         elem_type: the ONNX element type it has in the graph.
         load: gives the values; float64 where something was computed, else the stored type.
+        quantization: the DequantizeLinear that it comes from, or None.
     """
 
     shape: tuple[int, ...]
     elem_type: int
     load: Callable[[], Array]
+    quantization: Quantization | None = None
 
     @classmethod
     def of(cls, values: Array, elem_type: int) -> Constant:
@@ -145,9 +148,9 @@ class Constants:
         if node.op_type == "Constant":
             return _constant(node, self.base_dir)
         if node.op_type == "CastLike":
-            return _cast_to(known[0], self.shapes.elem_type(node.inputs[1]))
+            return derived(node, known, _cast_to(known[0], self.shapes.elem_type(node.inputs[1])))
         try:
-            return _EVALUATORS[node.op_type](node, known)
+            return derived(node, known, _EVALUATORS[node.op_type](node, known))
         except (ValueError, IndexError, TypeError):  # shapes that do not fit: the model is broken here, not constant
             return None
 
@@ -218,6 +221,13 @@ def _cast_to(operand: Constant, to: int) -> Constant | None:
     return None
 
 
+def _dequantize(node: Node, operands: Operands) -> Constant | None:
+    made = quantization_of(node, operands)
+    if made is None or type_of(made) not in FLOATS:
+        return None
+    return Constant(operands[0].shape, type_of(made), lambda: made.values, made)
+
+
 def _relaid(operand: Constant, values: Array) -> Constant:
     return Constant.of(values, operand.elem_type)
 
@@ -277,6 +287,7 @@ _EVALUATORS: dict[str, Evaluator] = {
     "ConstantOfShape": _constant_of_shape,
     "Identity": _identity,
     "Cast": _cast,
+    "DequantizeLinear": _dequantize,
     "Expand": _expand,
     "Shape": _shape,
     "Reshape": _reshape,

@@ -26,6 +26,7 @@ class Patch:
         outputs: per node, output index to the name that is produced instead.
         attributes: per node, attributes to set; None removes one.
         behind: per node, the nodes to insert behind it.
+        in_front: per node, the nodes to insert in front of it.
         added: per scope, new constants.
         replaced: values whose initializer gets other numbers under the same name, type and shape.
         delisted: initializers that stop being graph inputs.
@@ -36,6 +37,7 @@ class Patch:
     outputs: dict[Address, dict[int, str]] = field(default_factory=dict)
     attributes: dict[Address, dict[str, Any]] = field(default_factory=dict)
     behind: dict[Address, list[NodeProto]] = field(default_factory=dict)
+    in_front: dict[Address, list[NodeProto]] = field(default_factory=dict)
     added: dict[int, list[TensorProto]] = field(default_factory=dict)
     replaced: dict[Value, TensorProto] = field(default_factory=dict)
     delisted: set[str] = field(default_factory=set)
@@ -59,6 +61,10 @@ class Patch:
     def insert_behind(self, node: Node, new: NodeProto) -> None:
         """Put a node into the file right behind `node`."""
         self.behind.setdefault(node.address, []).append(new)
+
+    def insert_in_front(self, node: Node, new: NodeProto) -> None:
+        """Put a node into the file right in front of `node`."""
+        self.in_front.setdefault(node.address, []).append(new)
 
     @property
     def fresh_names(self) -> frozenset[str]:
@@ -87,8 +93,10 @@ class _Dead:
         self.nodes: set[Address] = set(patch.removed)
         self.values: set[Value] = set()
         self._patch = patch
-        new = [(at.scope, node) for at, nodes in patch.behind.items() for node in nodes]
-        self._read_by_new = {(scope, name) for scope, node in new for name in node.input}
+        inserted = (*patch.behind.items(), *patch.in_front.items())
+        new = [(at.scope, node) for at, nodes in inserted for node in nodes]
+        read = ((scope, graph.scopes[scope].find(name), name) for scope, node in new for name in node.input)
+        self._read_by_new = {(value.scope.number if value else scope, name) for scope, value, name in read}
         self._read_by_new |= {
             (value.scope.number, value.name)
             for at, names in patch.inputs.items()
@@ -194,11 +202,13 @@ def _add_initializers(tensors: Iterable[TensorProto], graph: Graph, proto: Graph
 def _rebuild_nodes(patch: Patch, graph: Graph, scope: Scope, proto: GraphProto | FunctionProto, dead: _Dead) -> None:
     """Drop dead nodes and put new ones in their places. Last, since it moves every node."""
     constants = [] if _holds_initializers(graph, scope) else patch.added.get(scope.number, [])
-    if not constants and not any(node.address in dead.nodes or node.address in patch.behind for node in scope.nodes):
+    touched = dead.nodes | patch.behind.keys() | patch.in_front.keys()
+    if not constants and not any(node.address in touched for node in scope.nodes):
         return
     originals = list(proto.node)
     kept = [_appended(proto, _constant_node(tensor)) for tensor in constants]
     for node, copy in zip(scope.nodes, originals, strict=True):
+        kept += [_appended(proto, new) for new in patch.in_front.get(node.address, ())]
         if node.address not in dead.nodes:
             kept.append(copy)
         kept += [_appended(proto, new) for new in patch.behind.get(node.address, ())]
