@@ -12,11 +12,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from bnfold.checking.quantizers import nudged
 from bnfold.checking.report import CheckReport, OutputComparison
 from bnfold.checking.settings import Settings
 from bnfold.checking.statistics import Array
 from bnfold.checking.tolerance import Tolerance, precision_of, tolerance_for, tolerance_given
-from bnfold.checking.trials import Track, run_trials
+from bnfold.checking.trials import Track, Variants, run_trials
 from bnfold.errors import ModelError, UsageError
 from bnfold.runtime import (
     CPU,
@@ -103,10 +104,16 @@ def _sizes(source: ModelSource, seed: int) -> dict[str, int]:
     return find_sizes(open_session(source, label=_BEFORE), seed=seed)
 
 
-def _rewritten(source: ModelSource) -> Session | None:
-    """The original as onnxruntime rewrites it, or nothing where that rewriting fails."""
+def _variants(source: ModelSource) -> Variants:
+    """What shows how far the original may be moved: as onnxruntime rewrites it, and with quantizers nudged."""
+    others = (_open_if_possible(model) for model in nudged(source))
+    return Variants(_open_if_possible(source, optimized=True), [session for session in others if session is not None])
+
+
+def _open_if_possible(source: ModelSource, *, optimized: bool = False) -> Session | None:
+    """A session, or nothing where onnxruntime can not load the model so."""
     try:
-        return open_session(source, optimized=True)
+        return open_session(source, optimized=optimized)
     except ModelError:
         return None
 
@@ -135,7 +142,7 @@ def _draw_all(session: Session, settings: Settings, sizes: Mapping[str, int]) ->
 def _judge(
     source: ModelSource, original: Session, candidate: Session, feeds: Sequence[Feeds], settings: Settings
 ) -> tuple[OutputComparison, ...]:
-    tracks = run_trials(original, _rewritten(source), candidate, feeds)
+    tracks = run_trials(original, _variants(source), candidate, feeds)
     _witness(source, tracks, feeds, settings.seed)
     tolerances = _tolerances(original.outputs, tracks, source, settings)
     return tuple(_compare(port, tracks[port.name], tolerances[port.name]) for port in original.outputs)
@@ -159,7 +166,10 @@ def _tolerances(
     if settings.tolerance_given:
         return {port.name: tolerance_given(port.dtype, settings.rtol, settings.atol) for port in ports}
     precision = precision_of(source)
-    return {port.name: tolerance_for(port.dtype, precision, tracks[port.name].noise) for port in ports}
+    return {
+        port.name: tolerance_for(port.dtype, precision, tracks[port.name].noise, tracks[port.name].steps)
+        for port in ports
+    }
 
 
 def _compare(port: Port, track: Track, tolerance: Tolerance) -> OutputComparison:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from onnx import NodeProto, TensorProto, helper
 
 from bnfold.folding.quantized import Requantized
@@ -104,8 +106,7 @@ def _put_copy(op: Operator, index: int, made: Requantized, origin: Quantization,
 
 
 def _copied(node: Node, read: str, names: Names) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node.proto)
+    copy = deepcopy(node.proto)
     copy.input[0] = read
     copy.output[0] = names.fresh(f"{node.proto.output[0]}.folded")
     if node.proto.name:
