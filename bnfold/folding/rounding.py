@@ -41,11 +41,12 @@ def _refuse_scales(op: Operator, made: Requantized) -> Refusal | None:
     scales = np.abs(made.scales.values)
     if made.of is None:
         return _refuse_numbers(op, None, scales, made.scale_type)
-    old = np.abs(made.of.scale.wide)
-    before = old if old.shape == scales.shape else np.broadcast_to(old.reshape(-1)[:1], scales.shape)
-    refusal = _refuse_numbers(op, before, scales, made.scale_type)
+    old, stored = np.abs(made.of.scale.wide), largest_stored(made.of)
+    if made.scales.axis is not None:  # they were one for the tensor
+        old, stored = np.broadcast_to(old.reshape(-1)[:1], scales.shape), stored.max()
+    refusal = _refuse_numbers(op, old, scales, made.scale_type)
     # A scale may fit its type, and the numbers that it makes of the integers not.
-    return refusal or _refuse_numbers(op, None, scales * largest_stored(made.of), type_of(made.of))
+    return refusal or _refuse_numbers(op, None, scales * stored, type_of(made.of))
 
 
 def _refuse_numbers(op: Operator, before: Array | None, after: Array, kind: int) -> Refusal | None:
