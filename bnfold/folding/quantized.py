@@ -13,12 +13,13 @@ rounded to whole steps of it. Everywhere else the new bias is an ordinary consta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import TensorProto
 
 from bnfold.folding.plan import Plan
+from bnfold.model.constants import Constant
 from bnfold.model.graph import ONNX_DOMAIN
 from bnfold.model.quantized import DEQUANTIZE, Quantization
 from bnfold.model.tensors import Array, round_to
@@ -63,6 +64,18 @@ class Requantized:
     zero_point: Array | None = None
     integers: Array | None = None
     lost: float = 0.0
+
+    def becomes(self, origin: Quantization) -> Quantization:
+        """The DequantizeLinear with all that is new."""
+        kind, moved = origin.integers.elem_type, self.scales.axis is not None
+        return replace(
+            origin,
+            integers=origin.integers if self.integers is None else Constant.of(self.integers, kind),
+            scale=Constant.of(self.scales.values, self.scale_type),
+            zero_point=origin.zero_point if self.zero_point is None else Constant.of(self.zero_point, kind),
+            axis=self.scales.axis if moved else origin.axis,
+            block=0 if moved else origin.block,
+        )
 
 
 def requantized(op: Operator, taken: Taken, index: int) -> Requantized | Refusal | None:

@@ -41,12 +41,18 @@ def _refuse_scales(op: Operator, made: Requantized) -> Refusal | None:
     scales = np.abs(made.scales.values)
     if made.of is None:
         return _refuse_numbers(op, None, scales, made.scale_type)
-    old, stored = np.abs(made.of.scale.wide), largest_stored(made.of)
+    old = np.abs(made.of.scale.wide)
     if made.scales.axis is not None:  # they were one for the tensor
-        old, stored = np.broadcast_to(old.reshape(-1)[:1], scales.shape), stored.max()
+        old = np.broadcast_to(old.reshape(-1)[:1], scales.shape)
     refusal = _refuse_numbers(op, old, scales, made.scale_type)
-    # A scale may fit its type, and the numbers that it makes of the integers not.
-    return refusal or _refuse_numbers(op, None, scales * stored, type_of(made.of))
+    if refusal is not None:
+        return refusal
+    # A scale may fit its type, and the numbers that it makes of the integers not: looked at closely only where the
+    # range of the integers leaves it open.
+    kind = type_of(made.of)
+    if np.all(np.isfinite(round_to(scales * largest_stored(made.of), kind))):
+        return None
+    return _refuse_numbers(op, None, np.abs(made.becomes(made.of).values), kind)
 
 
 def _refuse_numbers(op: Operator, before: Array | None, after: Array, kind: int) -> Refusal | None:

@@ -148,9 +148,10 @@ class Constants:
         if node.op_type == "Constant":
             return _constant(node, self.base_dir)
         if node.op_type == "CastLike":
-            return derived(node, known, _cast_to(known[0], self.shapes.elem_type(node.inputs[1])))
+            to = self.shapes.elem_type(node.inputs[1])
+            return derived(node, known, lambda: _cast_to(known[0], to))
         try:
-            return derived(node, known, _EVALUATORS[node.op_type](node, known))
+            return derived(node, known, lambda: _EVALUATORS[node.op_type](node, known))
         except (ValueError, IndexError, TypeError):  # shapes that do not fit: the model is broken here, not constant
             return None
 

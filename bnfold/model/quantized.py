@@ -7,12 +7,13 @@ integers stay as they are; so a constant remembers where it comes from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import ml_dtypes
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from bnfold.model.graph import Node
 from bnfold.model.tensors import Array
@@ -116,30 +117,42 @@ def type_of(quantization: Quantization) -> int:
     return int(quantization.node.attribute("output_dtype", 0)) or quantization.scale.elem_type
 
 
-def largest_stored(quantization: Quantization) -> Array:
-    """The largest magnitude of ``x - zero_point``, over all that has one scale where there is one for each index.
-
-    Shape of the scale, ``[]`` where it is one for the tensor or lies in blocks.
-    """
-    stored = quantization.integers.wide
-    if quantization.zero_point is not None:
-        stored = stored - quantization.spread(quantization.zero_point.wide)
-    others = tuple(axis for axis in range(stored.ndim) if quantization.block or axis != quantization.axis)
-    return np.asarray(np.abs(stored).max(axis=others, initial=0.0), np.float64)
+def largest_stored(quantization: Quantization) -> float:
+    """A bound of ``|x - zero_point|``, from the type of the integers alone."""
+    return 2.0 * float(np.abs(_range_of(quantization.integers.elem_type)).max())
 
 
-def derived(node: Node, operands: Sequence[Constant], made: Constant | None) -> Constant | None:
-    """A constant that was computed from others, which remembers a quantized one among them.
+def _range_of(elem_type: int) -> Array:
+    """(smallest, largest) number of a type of STORED."""
+    dtype = helper.tensor_dtype_to_np_dtype(elem_type)
+    info: Callable[[Any], Any] = ml_dtypes.finfo if _is_named_float(elem_type) else ml_dtypes.iinfo
+    return np.array([info(dtype).min, info(dtype).max], np.float64)
+
+
+def _is_named_float(elem_type: int) -> bool:
+    return str(TensorProto.DataType.Name(elem_type)).startswith("FLOAT")
+
+
+def derived(node: Node, operands: Sequence[Constant], compute: Callable[[], Constant | None]) -> Constant | None:
+    """A constant that is computed from others, which remembers a quantized one among them.
 
     Behind a Transpose or a Cast a factor still finds its scale. Behind any other operator none does; that the constant
-    comes from integers is kept all the same, so that nobody takes it for an ordinary one.
+    comes from integers is kept all the same, so that nobody takes it for an ordinary one. Its values are computed when
+    they are asked for: they take many times the room of the integers.
     """
+    made = compute()
     if made is None or made.quantization is not None or not made.is_float:
         return made
     found = next((operand.quantization for operand in operands if operand.quantization is not None), None)
     if found is None:
         return made
-    return replace(made, quantization=replace(found, order=_order_behind(node, found)))
+    return replace(made, load=lambda: _values(compute()), quantization=replace(found, order=_order_behind(node, found)))
+
+
+def _values(computed: Constant | None) -> Array:
+    if computed is None:
+        raise AssertionError("an operator that had a value has none any more")
+    return computed.values
 
 
 def _order_behind(node: Node, before: Quantization) -> tuple[int, ...] | None:
