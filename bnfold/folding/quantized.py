@@ -101,7 +101,7 @@ def quantization_remarks(plan: Plan) -> tuple[str, ...]:
             made = requantized(op, taken, index)
             if isinstance(made, Requantized):
                 found += _remarks(op, made)
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _remarks(op: Operator, made: Requantized) -> list[str]:
@@ -114,6 +114,12 @@ def _remarks(op: Operator, made: Requantized) -> list[str]:
 
 
 def _weight(op: Operator, index: int, rescale: Rescale) -> Requantized | Refusal | None:
+    """A weight behind DequantizeLinear.
+
+    Given: ``W = (Q - z) * s`` and a factor f that broadcasts against W. Result: ``s' = f * s`` in the shape of s;
+    ``[C]`` along the axis of f for one scale, z repeated. Exact: where f differs along the axis of the scales alone,
+    or by blocks (DequantizeLinear-10, 13, 19, 21, 23, 24, 25).
+    """
     origin = op.base(index, rescale).quantization
     if origin is None:
         return None
@@ -189,7 +195,11 @@ def _scales_of_blocks(origin: Quantization, laid: Factor) -> Scales | str:
 
 
 def _bias(op: Operator, taken: Taken, rescale: Rescale) -> Requantized | Refusal | None:
-    """A bias in int32, where runtimes compute the operator in integers."""
+    """A bias in int32, where runtimes compute the operator in integers.
+
+    Given: ``B = Q * s`` with ``s = s_x * s_W``, or none, and ``B' = f * B + b``. Result: ``s' = f * s``,
+    ``Q' = Q + round(b / s')``. Exact: but for the rounding of b, at most ``s' / 2``, which a remark tells.
+    """
     if op.node.op_type == "MatMul":
         return None
     needed = _scale_of_products(op, taken)
