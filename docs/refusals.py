@@ -59,7 +59,7 @@ CONSTANTS = {
     "twice": "float[4] twice = {1, 1, 2, 2}",
     "q": "int8[2,2,1,1] q = {1, 2, 3, 4}",
     "f": "float f = {0.5}",
-    "thirds": "int64[2] thirds = {2, 3}",
+    "thirds": "int64[2] thirds = {3, 2}",
     "pads": "int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1}",
     "one": "int64[1] one = {1}",
     "two": "int64[1] two = {2}",
@@ -170,7 +170,7 @@ EXAMPLES: dict[str, Example] = {
     "quantized": Example(
         "r = DequantizeLinear (q, f)\nt = Conv (x, r)\n" + BN.format("t"), outputs="float[] y", opset=11
     ),
-    "reshape": Example(CONV + "u = Reshape (t, thirds)\ny = Mul (u, b)", inputs="float[1,2,1,3] x"),
+    "reshape": Example(CONV + "u = Reshape (t, thirds)\ny = Mul (u, a)", inputs="float[1,2,1,3] x"),
     "several-readers": Example(CONV + BN.format("t") + "\nz = Relu (t)", outputs="float[] y, float[] z"),
     "shift": Example(CONV + "u = Relu (t)\n" + BN.format("u")),
     "skipped": Example(CONV + BN.format("t"), options={"skip": ["Conv -> t"]}),

@@ -79,6 +79,10 @@ EVALUATED: dict[str, tuple[ModelProto, int]] = {
         TensorProto.INT64,
     ),
     "CastLike": (computing("y = CastLike (k, l)", k=normal(3, dtype=np.float64), l=normal(1)), TensorProto.FLOAT),
+    "DequantizeLinear": (
+        computing("y = DequantizeLinear (k, s, z)", k=np.array([1, -2], np.int8), s=np.float32(0.3), z=np.int8(3)),
+        TensorProto.FLOAT,
+    ),
     "Expand": (computing("y = Expand (k, n)", k=normal(3, 1), n=ints(2, 1, 4)), TensorProto.FLOAT),
     "Expand, smaller target": (computing("y = Expand (k, n)", k=normal(3, 4), n=ints(1)), TensorProto.FLOAT),
     "Shape": (computing("y = Shape (k)", "int64[]", k=normal(2, 3, 4)), TensorProto.INT64),

@@ -168,9 +168,9 @@ def test_one_reason_for_both_directions_is_said_once() -> None:
 
 
 def test_nothing_unblocks_only_what_nothing_unblocks() -> None:
-    hopeless, helped = Refusal("other-input", "g", "one"), Refusal("unread", "n", "two")
-    assert hopeless.beside(helped).unblock == CODES["unread"].unblock
-    assert helped.beside(hopeless).unblock == CODES["unread"].unblock
+    hopeless, helped = Refusal("other-input", "g", "one"), Refusal("no-gain", "n", "two")
+    assert hopeless.beside(helped).unblock == CODES["no-gain"].unblock
+    assert helped.beside(hopeless).unblock == CODES["no-gain"].unblock
     assert hopeless.beside(Refusal("other-output", "g", "three")).unblock == NOTHING
 
 

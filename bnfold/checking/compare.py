@@ -9,14 +9,16 @@ of it, with the float values permuted and scaled.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from bnfold.checking.quantizers import nudged, without_quantizers
 from bnfold.checking.report import CheckReport, OutputComparison
 from bnfold.checking.settings import Settings
 from bnfold.checking.statistics import Array
 from bnfold.checking.tolerance import Tolerance, precision_of, tolerance_for, tolerance_given
-from bnfold.checking.trials import Track, run_trials
+from bnfold.checking.trials import Track, Variants, run_trials
 from bnfold.errors import ModelError, UsageError
 from bnfold.runtime import (
     CPU,
@@ -71,11 +73,12 @@ def check(
         RuntimeUnavailable: onnxruntime is not installed.
     """
     settings = Settings(data, seed, draws, rtol, atol, allow_vacuous)
-    source = _source(before)
-    original, candidate = _open_pair(source, _source(after))
+    source, other = _source(before), _source(after)
+    original, candidate = _open_pair(source, other)
     sizes = _sizes(source, seed) if data is None else {}
     feeds = _draw_all(original, settings, sizes)
-    outputs = _judge(source, original, candidate, feeds, settings)
+    outputs = _judge(source, original, candidate, feeds, settings, nudged(source))
+    outputs += _judge_without_quantizers(source, other, feeds, settings)
     return _report(original, candidate, outputs, feeds, sizes, settings)
 
 
@@ -103,10 +106,16 @@ def _sizes(source: ModelSource, seed: int) -> dict[str, int]:
     return find_sizes(open_session(source, label=_BEFORE), seed=seed)
 
 
-def _rewritten(source: ModelSource) -> Session | None:
-    """The original as onnxruntime rewrites it, or nothing where that rewriting fails."""
+def _variants(source: ModelSource, moved: Iterable[ModelSource]) -> Variants:
+    """What shows how far the original may be moved: as onnxruntime rewrites it, and with quantizers nudged."""
+    others = (_open_if_possible(model) for model in moved)
+    return Variants(_open_if_possible(source, optimized=True), [session for session in others if session is not None])
+
+
+def _open_if_possible(source: ModelSource, *, optimized: bool = False) -> Session | None:
+    """A session, or nothing where onnxruntime can not load the model so."""
     try:
-        return open_session(source, optimized=True)
+        return open_session(source, optimized=optimized)
     except ModelError:
         return None
 
@@ -133,12 +142,31 @@ def _draw_all(session: Session, settings: Settings, sizes: Mapping[str, int]) ->
 
 
 def _judge(
-    source: ModelSource, original: Session, candidate: Session, feeds: Sequence[Feeds], settings: Settings
+    source: ModelSource,
+    original: Session,
+    candidate: Session,
+    feeds: Sequence[Feeds],
+    settings: Settings,
+    moved: Iterable[ModelSource],
 ) -> tuple[OutputComparison, ...]:
-    tracks = run_trials(original, _rewritten(source), candidate, feeds)
+    tracks = run_trials(original, _variants(source, moved), candidate, feeds)
     _witness(source, tracks, feeds, settings.seed)
     tolerances = _tolerances(original.outputs, tracks, source, settings)
     return tuple(_compare(port, tracks[port.name], tolerances[port.name]) for port in original.outputs)
+
+
+def _judge_without_quantizers(
+    source: ModelSource, other: ModelSource, feeds: Sequence[Feeds], settings: Settings
+) -> tuple[OutputComparison, ...]:
+    """The same comparison where no quantizer hides a small error; none where there are no quantizers to take out."""
+    before, after = without_quantizers(source), without_quantizers(other)
+    if not before or not after:
+        return ()
+    sessions = [_open_if_possible(models[0]) for models in (before, after)]
+    if sessions[0] is None or sessions[1] is None:
+        return ()
+    outputs = _judge(before[0], sessions[0], sessions[1], feeds, settings, before[1:])
+    return tuple(replace(output, name=f"{output.name}, no quantizers") for output in outputs)
 
 
 def _witness(source: ModelSource, tracks: Mapping[str, Track], feeds: Sequence[Feeds], seed: int) -> None:
@@ -159,7 +187,10 @@ def _tolerances(
     if settings.tolerance_given:
         return {port.name: tolerance_given(port.dtype, settings.rtol, settings.atol) for port in ports}
     precision = precision_of(source)
-    return {port.name: tolerance_for(port.dtype, precision, tracks[port.name].noise) for port in ports}
+    return {
+        port.name: tolerance_for(port.dtype, precision, tracks[port.name].noise, tracks[port.name].steps)
+        for port in ports
+    }
 
 
 def _compare(port: Port, track: Track, tolerance: Tolerance) -> OutputComparison:

@@ -64,7 +64,8 @@ class CheckReport:
     """What a check found; true when every output is equal and, unless allowed, none of the comparisons is vacuous.
 
     Attributes:
-        outputs: One comparison per output, in graph order.
+        outputs: One comparison per output, in graph order; where activations are quantized, one more per output of the
+            graphs without their quantizers.
         provider: The execution provider that ran both models.
         placement_before: For each provider that took nodes of the original, their operator types.
         placement_after: The same for the other model.

@@ -1,8 +1,8 @@
-"""The same inputs through the original, the original as onnxruntime rewrites it, and the other model."""
+"""The same inputs through the original, variants of it that are as good, and the other model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bnfold.checking.statistics import Array, Difference, difference
@@ -18,6 +18,7 @@ class Track:
         first: The original's output on the first draw.
         differences: The other model against the original, one per draw.
         noise: The largest ratio of the original's noise to max|y|.
+        steps: The largest ratio to max|y| of what a hair in front of its quantizers does; 0 where it has none.
         sensitivity: The largest change of the original's output from the first inputs to any others; infinite where
             its shape or its non-finite positions change.
         drift: The change of the original's output when it is given the same inputs again, as in a random model.
@@ -26,14 +27,17 @@ class Track:
     first: Array
     differences: list[Difference] = field(default_factory=list)
     noise: float = 0.0
+    steps: float = 0.0
     sensitivity: float = 0.0
     drift: float = 0.0
 
     def add_noise(self, reference: Array, rewritten: Array) -> None:
         """Take in what onnxruntime's own rewriting of the graph does to an output."""
-        found = difference(reference, rewritten)
-        if found.shape_match and found.max_y > 0:
-            self.noise = max(self.noise, found.max_abs / found.max_y)
+        self.noise = max(self.noise, _relative(reference, rewritten))
+
+    def add_steps(self, reference: Array, nudged: Array) -> None:
+        """Take in what another integer here and there does to an output."""
+        self.steps = max(self.steps, _relative(reference, nudged))
 
     def add_witness(self, reference: Array) -> None:
         """Take in the original's output on other inputs than the first."""
@@ -44,8 +48,27 @@ class Track:
         self.drift = difference(first, again).needed
 
 
+def _relative(reference: Array, other: Array) -> float:
+    """The largest difference over max|y|; 0 where the two can not be compared, which makes the tolerance tighter."""
+    found = difference(reference, other)
+    return found.max_abs / found.max_y if found.shape_match and found.max_y > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Sessions whose differences from the original are no one's fault.
+
+    Attributes:
+        rewritten: The original as onnxruntime rewrites it; `None` where that fails.
+        nudged: The original with a hair in front of its quantizers; none where it has no quantizers.
+    """
+
+    rewritten: Session | None
+    nudged: Sequence[Session] = ()
+
+
 def run_trials(
-    original: Session, rewritten: Session | None, candidate: Session, draws: Iterable[Mapping[str, Array]]
+    original: Session, variants: Variants, candidate: Session, draws: Iterable[Mapping[str, Array]]
 ) -> dict[str, Track]:
     """Run every set of inputs on each session, once and in the same order, and keep only what the verdict needs.
 
@@ -55,18 +78,22 @@ def run_trials(
     tracks: dict[str, Track] = {}
     for feeds in draws:
         reference, other = original.run(feeds), candidate.run(feeds)
-        noisy = _run_if_possible(rewritten, feeds)
+        noisy = _run_if_possible(variants.rewritten, feeds)
+        stepping = [_run_if_possible(session, feeds) for session in variants.nudged]
         for name, array in reference.items():
             track = tracks.setdefault(name, Track(array))
             track.differences.append(difference(array, other[name]))
             track.add_witness(array)
             if name in noisy:
                 track.add_noise(array, noisy[name])
+            for outputs in stepping:
+                if name in outputs:
+                    track.add_steps(array, outputs[name])
     return tracks
 
 
 def _run_if_possible(session: Session | None, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Without the rewritten graph the noise stays unknown, which makes the tolerance tighter and the check possible."""
+    """Without a variant its part of the noise stays unknown: the check is possible, and its tolerance tighter."""
     if session is None:
         return {}
     try:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto
 
+from bnfold.folding.placing import put_constant as _put_constant
+from bnfold.folding.placing import put_integers
 from bnfold.folding.plan import Change, Plan
+from bnfold.folding.quantized import Requantized, requantized
 from bnfold.folding.sources import Source
 from bnfold.folding.wiring import Labels, Wiring
-from bnfold.model.graph import Address, Value
+from bnfold.model.graph import Address
 from bnfold.model.names import Names
 from bnfold.model.patch import Patch
-from bnfold.model.tensors import Array, from_array, with_values
 from bnfold.ops.rule import Operator, Placed, Rescale, laid
 
 
@@ -41,8 +42,11 @@ def _change(change: Change, patch: Patch, names: Names) -> None:
     """New constants and attributes of an operator that stays."""
     op = change.op
     for index, rescale in change.taken.constants.items():
+        made = requantized(op, change.taken, index)
         if rescale is None:
             patch.read_instead(op.node, index, "")
+        elif isinstance(made, Requantized):
+            put_integers(op, index, made, patch, names)
         else:
             _write_constant(op, index, rescale, patch, names)
     for name, value in change.taken.attributes.items():
@@ -53,35 +57,6 @@ def _change(change: Change, patch: Patch, names: Names) -> None:
 
 def _write_constant(op: Operator, index: int, rescale: Rescale, patch: Patch, names: Names) -> None:
     _put_constant(op, index, op.rescaled(index, rescale), op.float_type(index), patch, names)
-
-
-def _put_constant(op: Operator, index: int, values: Array, kind: int, patch: Patch, names: Names) -> None:
-    """New numbers for an input: in place where nobody else sees the old ones, else as a constant of their own."""
-    present = op.input(index)
-    tensor = None if present is None else _own(op, present, values, kind)
-    if present is not None and tensor is not None:
-        patch.replaced[present] = with_values(tensor, values)
-        return
-    name = names.fresh(_hint(op, index, present))
-    patch.add_constant(op.node.scope, from_array(values, kind, name))
-    patch.read_instead(op.node, index, name)
-
-
-def _own(op: Operator, value: Value, values: Array, kind: int) -> TensorProto | None:
-    """The initializer that can take the new numbers under its own name: one reader, same type and shape."""
-    tensor = value.tensor
-    if tensor is None or not value.has_one_reader or not op.constants.is_stored(value):
-        return None
-    return tensor if tensor.data_type == kind and tuple(tensor.dims) == values.shape else None
-
-
-def _hint(op: Operator, index: int, present: Value | None) -> str:
-    """What to call a new constant: after the one it replaces, else after the operator's weight."""
-    if present is not None:
-        return f"{present.name}.folded"
-    weights = (op.input(k) for k in range(len(op.node.inputs)) if (c := op.constant(k)) is not None and c.is_float)
-    stem = next((value.name for value in weights if value is not None), op.node.label)
-    return f"{stem.removesuffix('.weight')}.{'bias' if index == 2 else f'input{index}'}"
 
 
 def _bias_adds(plan: Plan) -> dict[Address, Source]:

@@ -16,6 +16,7 @@ from bnfold.errors import TargetError
 from bnfold.folding.edits import make_patch
 from bnfold.folding.options import Options
 from bnfold.folding.plan import Outcome, Plan, Residual, Settled
+from bnfold.folding.quantized import quantization_remarks
 from bnfold.folding.search import make_plan
 from bnfold.folding.sources import BATCH_NORMALIZATION
 from bnfold.folding.specializing import Specialized, specialized
@@ -165,7 +166,7 @@ class FoldResult:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person should know besides."""
-        return (*self.inlined, *self.plan.remarks)
+        return (*self.inlined, *self.plan.remarks, *quantization_remarks(self.plan))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model: lossless, and in one step. With nothing folded, the file is what came in, byte for byte.

@@ -5,17 +5,26 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto
 
+from bnfold.folding.quantized import Requantized, requantized
 from bnfold.model.constants import Constant
+from bnfold.model.quantized import largest_stored, type_of
 from bnfold.model.tensors import Array, keeps_range, round_to, smallest_normal, type_name
 from bnfold.ops.rule import NOTHING, Operator, Refusal, Rescale, Taken
 
 
 def refuse_rounding(op: Operator, taken: Taken) -> Refusal | None:
-    """A refusal where a new number overflows its type, or is lost below its smallest normal number."""
+    """A refusal where a new number overflows its type, or is lost below its smallest normal number.
+
+    Behind a DequantizeLinear the new numbers are scales; there is a refusal too where no scales say them.
+    """
     for index, rescale in taken.constants.items():
-        refusal = None if rescale is None else _refuse_constant(op, index, rescale)
-        if refusal is not None:
-            return refusal
+        made = requantized(op, taken, index)
+        if isinstance(made, Requantized):
+            made = _refuse_scales(op, made)
+        elif made is None and rescale is not None:
+            made = _refuse_constant(op, index, rescale)
+        if made is not None:
+            return made
     return None
 
 
@@ -25,6 +34,29 @@ def _refuse_constant(op: Operator, index: int, rescale: Rescale) -> Refusal | No
         return op.refuse("unknown-type", "has a type that is not known, so neither is that of its new constant")
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused, not warned about
         before, after = _magnitudes(op, index, rescale)
+    return _refuse_numbers(op, before, after, kind)
+
+
+def _refuse_scales(op: Operator, made: Requantized) -> Refusal | None:
+    scales = np.abs(made.scales.values)
+    if made.of is None:
+        return _refuse_numbers(op, None, scales, made.scale_type)
+    old = np.abs(made.of.scale.wide)
+    if made.scales.axis is not None:  # they were one for the tensor
+        old = np.broadcast_to(old.reshape(-1)[:1], scales.shape)
+    refusal = _refuse_numbers(op, old, scales, made.scale_type)
+    if refusal is not None:
+        return refusal
+    # A scale may fit its type, and the numbers that it makes of the integers not: looked at closely only where the
+    # range of the integers leaves it open.
+    kind = type_of(made.of)
+    if np.all(np.isfinite(round_to(scales * largest_stored(made.of), kind))):
+        return None
+    return _refuse_numbers(op, None, np.abs(made.becomes(made.of).values), kind)
+
+
+def _refuse_numbers(op: Operator, before: Array | None, after: Array, kind: int) -> Refusal | None:
+    """A refusal for magnitudes that a type can not hold; `before` are those that became them, if there are any."""
     if not np.all(np.isfinite(round_to(after, kind))):
         return op.refuse("overflow", f"would get a constant that is not finite in {type_name(kind)}")
     # float16 has so few exponents that a trained scale can take a weight out of them; the types with float32's

@@ -18,6 +18,7 @@ from onnx import AttributeProto, GraphProto, SparseTensorProto, TensorProto, hel
 from bnfold.model import pieces
 from bnfold.model.broadcasting import aligned_shape
 from bnfold.model.graph import ONNX_DOMAIN, Graph, Node, Value
+from bnfold.model.quantized import Quantization, derived, quantization_of, type_of
 from bnfold.model.shapes import Shapes
 from bnfold.model.sparse import dense_shape, to_dense
 from bnfold.model.tensors import FLOATS, Array, round_to, to_array
@@ -34,11 +35,13 @@ class Constant:
         shape: its shape.
         elem_type: the ONNX element type it has in the graph.
         load: gives the values; float64 where something was computed, else the stored type.
+        quantization: the DequantizeLinear that it comes from, or None.
     """
 
     shape: tuple[int, ...]
     elem_type: int
     load: Callable[[], Array]
+    quantization: Quantization | None = None
 
     @classmethod
     def of(cls, values: Array, elem_type: int) -> Constant:
@@ -155,11 +158,12 @@ class Constants:
         if node.op_type == "Constant":
             return _constant(node, self.base_dir)
         if node.op_type == "CastLike":
-            return _cast_to(known[0], self.shapes.elem_type(node.inputs[1]))
+            to = self.shapes.elem_type(node.inputs[1])
+            return derived(node, known, lambda: _cast_to(known[0], to))
         try:
             if node.op_type == "Split":
-                return _moved(node, known, lambda n, inputs: pieces.split(n, inputs, value.output_index))
-            return _EVALUATORS[node.op_type](node, known)
+                return derived(node, known, lambda: _moved(node, known, _piece(value.output_index)))
+            return derived(node, known, lambda: _EVALUATORS[node.op_type](node, known))
         except (ValueError, IndexError, TypeError):  # shapes that do not fit: the model is broken here, not constant
             return None
 
@@ -247,6 +251,13 @@ def _cast_to(operand: Constant, to: int) -> Constant | None:
     return None
 
 
+def _dequantize(node: Node, operands: Operands) -> Constant | None:
+    made = quantization_of(node, operands)
+    if made is None or type_of(made) not in FLOATS:
+        return None
+    return Constant(operands[0].shape, type_of(made), lambda: made.values, made)
+
+
 def _relaid(operand: Constant, values: Array) -> Constant:
     return Constant.of(values, operand.elem_type)
 
@@ -295,6 +306,11 @@ def _moved(node: Node, operands: Operands, move: Move) -> Constant | None:
     arrays = iter(_held_alike(operands) if node.op_type == "Concat" else [operand.values for operand in operands])
     values = move(node, [None if value is None else next(arrays) for value in node.inputs])
     return None if values is None else _relaid(operands[0], values)
+
+
+def _piece(index: int) -> Move:
+    """The move that makes one output of a Split."""
+    return lambda node, inputs: pieces.split(node, inputs, index)
 
 
 def _held_alike(operands: Operands) -> list[Array]:
@@ -359,6 +375,7 @@ _EVALUATORS: dict[str, Evaluator] = {
     "ConstantOfShape": _constant_of_shape,
     "Identity": _identity,
     "Cast": _cast,
+    "DequantizeLinear": _dequantize,
     "Expand": _expand,
     "Shape": _shape,
     "Reshape": _reshape,

@@ -220,7 +220,12 @@ def test_a_shift_in_front_of_a_conv_goes_where_every_position_sees_the_same_taps
     )
     goes = bool((shown == shown[0, 0]).all())
     assume(shown[0, 0].any())  # else the output does not depend on x
-    check_fold(model, leaves=["Conv"] if goes else ["Add", "Conv"], exact_reference="auto_pad" not in attributes, residuals=False)
+    check_fold(
+        model,
+        leaves=["Conv"] if goes else ["Add", "Conv"],
+        exact_reference="auto_pad" not in attributes,
+        residuals=False,
+    )
 
 
 @quickly

@@ -1,0 +1,166 @@
+"""Models that quantize their activations, so that they can be compared: with a hair in front, and without quantizers.
+
+A QuantizeLinear takes what differs by a rounding to two different integers where it lies at the border between them:
+one whole step, however small the cause. Two graphs that are equal in real arithmetic then differ by what a few steps
+do to the outputs, which nothing in the types of the graph tells. So it is measured: every activation gets a hair, a
+64th of the step, on its way into its QuantizeLinear, once upwards and once downwards. That sends 1 in 64 of its
+elements to another integer. A fold sends fewer there: its roundings are below a thousandth of a step, those of a bias
+in int32 below a hundredth.
+
+Steps hide small errors. So the two graphs are compared once more with the quantizers taken out: what stands behind a
+DequantizeLinear then is what stands in front of the QuantizeLinear, and nothing steps. The hair is a 512th of a step
+here, which is what a bias in int32 may be off by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bnfold.checking.tolerance import every_node
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+    from bnfold.runtime import ModelSource
+
+HAIR = 2.0**-6
+"""In steps of the quantizer."""
+
+FINE_HAIR = 2.0**-9
+"""Where the quantizers are taken out."""
+
+
+@dataclass(frozen=True)
+class _Quantizer:
+    """A QuantizeLinear of an activation, with one scale.
+
+    Attributes:
+        node: The node, in the graph.
+        readers: The nodes that read it, all of which are DequantizeLinear; empty where something else sees it too.
+        scale_type: The element type of its scale.
+    """
+
+    node: NodeProto
+    readers: tuple[NodeProto, ...]
+    scale_type: int
+
+
+def nudged(model: ModelSource) -> tuple[bytes, ...]:
+    """The model with its activations a hair higher, and a hair lower; none of a model that quantizes no activation.
+
+    A model that does not fit into one message with its weights gives none either: the check is stricter then.
+    """
+    return tuple(_edited(model, by) for by in (HAIR, -HAIR)) if _can_be_edited(model) else ()
+
+
+def without_quantizers(model: ModelSource) -> tuple[bytes, ...]:
+    """The model with its quantizers taken out: as it is, a hair higher, and a hair lower where they stood.
+
+    None where it has no quantizers, or where steps would remain: something else than a DequantizeLinear reads one.
+    """
+    if not _can_be_edited(model):
+        return ()
+    proto = _load(model)
+    steps = [node for node in every_node(proto) if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")]
+    taken = [quantizer for quantizer in _quantizers(proto.graph) if quantizer.readers]
+    if len(taken) != len(steps):
+        return ()
+    return tuple(_edited(model, by, take_out=True) for by in (0.0, FINE_HAIR, -FINE_HAIR))
+
+
+def _can_be_edited(model: ModelSource) -> bool:
+    from google.protobuf.message import DecodeError, EncodeError
+    from onnx.checker import ValidationError
+
+    try:
+        if not _quantizers(_load(model, weights=False).graph):
+            return False
+        return bool(_load(model).SerializeToString())
+    except (DecodeError, EncodeError, OSError, ValueError, ValidationError):
+        return False
+
+
+def _load(model: ModelSource, *, weights: bool = True) -> ModelProto:
+    import onnx
+
+    if isinstance(model, bytes):
+        return onnx.load_model_from_string(model)
+    return onnx.load_model(model, load_external_data=weights)
+
+
+def _quantizers(graph: GraphProto) -> list[_Quantizer]:
+    """Each QuantizeLinear in the graph that an input of the graph moves, and that has one constant scale."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    held = [node for node in graph.node if node.op_type == "Constant" and node.attribute[0].HasField("t")]
+    tensors |= {node.output[0]: node.attribute[0].t for node in held}
+    moving = {entry.name for entry in graph.input} - {tensor.name for tensor in graph.initializer}
+    found: list[_Quantizer] = []
+    for node in graph.node:
+        if not moving.intersection(node.input):
+            continue
+        moving.update(node.output)
+        if _is_standard(node, "QuantizeLinear") and node.input[0] in moving:
+            scale = tensors.get(node.input[1])
+            if scale is not None and tuple(scale.dims) in ((), (1,)):
+                found.append(_Quantizer(node, tuple(_readers(graph, node)), scale.data_type))
+    return found
+
+
+def _is_standard(node: NodeProto, op_type: str) -> bool:
+    return node.op_type == op_type and node.domain in ("", "ai.onnx")
+
+
+def _readers(graph: GraphProto, quantizer: NodeProto) -> Iterator[NodeProto]:
+    name = quantizer.output[0]
+    readers = [node for node in graph.node if name in node.input]
+    if name not in {entry.name for entry in graph.output} and all(
+        _is_standard(node, "DequantizeLinear") and node.input[0] == name for node in readers
+    ):
+        yield from readers
+
+
+def _edited(model: ModelSource, by: float, *, take_out: bool = False) -> bytes:
+    """The model with `by` steps added in front of each quantizer, which stays or is taken out."""
+    proto = _load(model)
+    quantizers = {quantizer.node.output[0]: quantizer for quantizer in _quantizers(proto.graph)}
+    replaced = {reader.output[0]: name for name, q in quantizers.items() if take_out for reader in q.readers}
+    nodes: list[NodeProto] = []
+    for node in proto.graph.node:
+        quantizer = quantizers.get(node.output[0]) if node.output else None
+        if quantizer is not None:
+            nodes += _hair(proto.graph, quantizer, by, _moved(node.output[0]))
+        if quantizer is None or not take_out:
+            nodes.append(_rewired(node, quantizer, replaced))
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return bytes(proto.SerializeToString())
+
+
+def _moved(name: str) -> str:
+    """What the input of the quantizer with that output is called, once it is moved."""
+    return f"{name}/bnfold/moved"
+
+
+def _hair(graph: GraphProto, quantizer: _Quantizer, by: float, moved: str) -> list[NodeProto]:
+    from onnx import helper
+
+    node = quantizer.node
+    hair, amount = f"{moved}/hair", f"{moved}/amount"
+    graph.initializer.append(helper.make_tensor(hair, quantizer.scale_type, [], [by]))
+    return [
+        helper.make_node("Mul", [node.input[1], hair], [amount]),
+        helper.make_node("Add", [node.input[0], amount], [moved]),
+    ]
+
+
+def _rewired(node: NodeProto, quantizer: _Quantizer | None, replaced: Mapping[str, str]) -> NodeProto:
+    """The quantizer behind its hair, an Identity in place of a DequantizeLinear, every other node as it is."""
+    from onnx import helper
+
+    if quantizer is not None:
+        node.input[0] = _moved(node.output[0])
+    elif node.output and node.output[0] in replaced:
+        return helper.make_node("Identity", [_moved(replaced[node.output[0]])], node.output, node.name)
+    return node
