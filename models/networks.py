@@ -1,4 +1,4 @@
-"""The four small networks that are shipped, and their training."""
+"""The six small networks that are shipped, and their training."""
 
 from __future__ import annotations
 
@@ -17,6 +17,24 @@ def source_cnn() -> nn.Module:
         *(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.BatchNorm2d(32)),
         *(nn.Conv2d(32, 64, 3), nn.ReLU(), nn.BatchNorm2d(64)),
         *(nn.Flatten(), nn.Linear(64 * 4 * 4, 10)),
+    )
+
+
+def source_cnn_same() -> nn.Module:
+    """Build the source's CNN with same padding: the second convolution pads what a BatchNormalization made."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(32)),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(64)),
+        *(nn.Flatten(), nn.Linear(64 * 8 * 8, 10)),
+    )
+
+
+def source_cnn_pool() -> nn.Module:
+    """Build the source's CNN with same padding and a pooling behind each BatchNormalization."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(32), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.BatchNorm2d(64), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(64 * 2 * 2, 10)),
     )
 
 

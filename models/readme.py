@@ -36,7 +36,7 @@ def render(rows: Sequence[Row]) -> str:
 
 Written by `models/build.py`; do not edit.
 
-Four small networks, trained on the handwritten digits of scikit-learn (`load_digits`, 8x8 pixels scaled to [0, 1];
+Six small networks, trained on the handwritten digits of scikit-learn (`load_digits`, 8x8 pixels scaled to [0, 1];
 {1 - TEST_SHARE:.0%} for training, {rows[0].tested} images for the test, every class in both) and exported by
 `torch.onnx.export(..., dynamo=True, optimize=False)` in inference mode, so that every BatchNormalization is still
 there, with the statistics of its training. The batch dimension is open; the output is `logits` [batch, 10].
@@ -57,7 +57,8 @@ on each node (stack traces with the paths of the machine) are removed.
 
 Seed {SEED}, {EPOCHS} epochs of Adam at {LEARNING_RATE} in batches of {BATCH}, opset {OPSET}. Python \
 {platform.python_version()}, {versions}.
-The same versions on the same kind of processor give the same bytes; elsewhere, sums may round differently.
+The same versions on the same kind of processor give the same bytes; elsewhere, sums may round differently, so
+`python models/build.py NAME...` builds the named models alone and leaves the others as they are.
 The test accuracy is onnxruntime's, on the CPU.
 """
 

@@ -13,7 +13,14 @@ from support import MODELS, REAL_MODELS, Array, needs_real_models, passes_checke
 import bnfold
 
 # BatchNormalizations there are, and how many of them the mathematics leaves.
-OURS = {"mlp": (2, 0), "residual": (6, 0), "source_cnn": (2, 0), "source_cnn_bn_first": (2, 0)}
+OURS = {
+    "mlp": (2, 0),
+    "residual": (6, 0),
+    "source_cnn": (2, 0),
+    "source_cnn_bn_first": (2, 0),
+    "source_cnn_pool": (2, 1),
+    "source_cnn_same": (2, 1),
+}
 REAL = {
     "burn_mnist": (2, 0),
     "fastai_tabular": (3, 0),

@@ -20,6 +20,8 @@ DIGITS: dict[str, Any] = runpy.run_path(str(MODELS / "digits.py"))
 EXPECTED: dict[str, tuple[str, list[int], list[str]]] = {
     "source_cnn.onnx": ("image", [1, 8, 8], ["Relu", "Relu"]),
     "source_cnn_bn_first.onnx": ("image", [1, 8, 8], ["Conv", "Conv"]),
+    "source_cnn_same.onnx": ("image", [1, 8, 8], ["Relu", "Relu"]),
+    "source_cnn_pool.onnx": ("image", [1, 8, 8], ["Relu", "Relu"]),
     "residual.onnx": ("image", [1, 8, 8], ["Conv"] * 6),
     "mlp.onnx": ("pixels", [64], ["Gemm", "Gemm"]),
 }
@@ -33,7 +35,18 @@ def test_no_other_model_is_committed() -> None:
 
 
 def test_all_models_together_are_small() -> None:
-    assert sum((MODELS / name).stat().st_size for name in EXPECTED) < 500_000
+    assert sum((MODELS / name).stat().st_size for name in EXPECTED) < 800_000
+
+
+@pytest.mark.parametrize(
+    ("name", "pads", "poolings"),
+    [("source_cnn", [0, 0, 0, 0], 0), ("source_cnn_same", [1, 1, 1, 1], 0), ("source_cnn_pool", [1, 1, 1, 1], 2)],
+)
+def test_the_source_cnn_pads_and_pools_as_its_name_says(name: str, pads: list[int], poolings: int) -> None:
+    nodes = load(f"{name}.onnx").graph.node
+    stated = [list(a.ints) for node in nodes if node.op_type == "Conv" for a in node.attribute if a.name == "pads"]
+    assert stated == [pads, pads]
+    assert sum(node.op_type == "MaxPool" for node in nodes) == poolings
 
 
 @each_model

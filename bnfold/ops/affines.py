@@ -1,16 +1,17 @@
 """Operators that are affines themselves and stay: a map that arrives at one becomes part of it.
 
-BatchNormalization takes any map per channel into its scale and bias; Mul and Div take a scale into their constant. Add
-and Sub, which take a shift, are sums: see `bnfold.ops.joining`.
+BatchNormalization takes any map per channel into its scale and bias; Mul and Div take a scale into their constant, and
+let a shift pass towards the outputs. Add and Sub, which take a shift, are sums: see `bnfold.ops.joining`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from bnfold.affine import Affine
 from bnfold.model.constants import Constant
 from bnfold.ops.registry import pull, push
-from bnfold.ops.rule import Operator, Placed, Refusal, Rescale, Taken, along
+from bnfold.ops.rule import Operator, Placed, Refusal, Rescale, Taken, along, scaled
 
 
 @pull("BatchNormalization")
@@ -89,19 +90,41 @@ def pull_factor(op: Operator, placed: Placed) -> Taken | Refusal:
 
 @push("Mul", "Div", since=7)
 def push_factor(op: Operator, placed: Placed) -> Taken | Refusal:
-    """A constant factor with a scale in front of its first operand.
+    """A constant factor with an affine in front of its first operand.
 
-    Given: ``y = (a x) * c`` or ``(a x) / c``. Result: ``c' = a * c``, for Div ``c' = c / a``.
-    Exact: iff b = 0, and for Div a is nowhere 0 (ONNX Mul-7, 13, 14, Div-7, 13, 14).
+    Given: ``y = (a x + b) * c`` or ``(a x + b) / c``. Result: ``c' = a * c``, for Div ``c / a``; ``b * c``, for Div
+    ``b / c``, is owed behind.
+    Exact: the scale iff for Div a is nowhere 0; the shift iff b * c differs along one axis only (ONNX Mul-7, 13, 14,
+    Div-7, 13, 14).
     """
-    if op.constant(1) is None:
+    constant = op.constant(1)
+    if constant is None:
         return op.refuse("barrier", "multiplies two values neither of which is a constant")
     rank, own = op.output_rank(), op.rank(0)
-    if placed.is_uniform or (rank is not None and rank == own):
-        return _into_constant(op, placed)
-    if rank is None or own is None:
+    if not placed.is_uniform and (rank is None or own is None):
         return op.refuse("unknown-shape", "multiplies a value whose rank is not known")
-    return _into_constant(op, placed.on(placed.axis + rank - own))
+    behind = placed.on(placed.axis + (rank or 0) - (own or 0))
+    scaling = _into_constant(op, behind.scaling)
+    if isinstance(scaling, Refusal) or placed.affine.is_scaling:
+        return scaling
+    owed = _shift_times(op, behind, constant)
+    return owed if isinstance(owed, Refusal) else Taken({0: owed}, scaling.constants)
+
+
+def _shift_times(op: Operator, placed: Placed, constant: Constant) -> Placed | Refusal:
+    """The shift times the factor: ``b * c``, where both lie along one axis of the output, or one of them along none."""
+    rank, long = op.output_rank(), [k for k, size in enumerate(constant.shape) if size > 1]
+    if rank is None and long:
+        return op.refuse("unknown-shape", "multiplies a value whose rank is not known")
+    axes = {(rank or 0) - constant.rank + k for k in long} | (set() if placed.is_uniform else {placed.axis})
+    if len(axes) > 1:
+        return op.refuse("axis", "multiplies with a constant that differs along another axis than the shift")
+    factor = constant.wide.reshape(-1)
+    if factor.size > 1 and placed.affine.channels not in (1, factor.size):
+        return op.refuse("channels", f"has {factor.size} factors, and the affine {placed.affine.channels} channels")
+    with np.errstate(all="ignore"):  # what is not finite is refused where it is owed
+        shift = placed.affine.shift / factor if op.node.op_type == "Div" else placed.affine.shift * factor
+    return Placed.of(Affine.of(1.0, shift), max(axes, default=0))
 
 
 def _into_constant(op: Operator, placed: Placed) -> Taken | Refusal:
@@ -118,4 +141,4 @@ def _into_constant(op: Operator, placed: Placed) -> Taken | Refusal:
         return op.refuse("zero-scale", "divides by a constant, and a scale of zero has no inverse")
     scale = 1.0 / placed.affine.scale if divides else placed.affine.scale
     laid = scale.reshape(()) if placed.is_uniform else along(scale, 0, (rank or 0) - placed.axis)
-    return Taken(constants={index: Rescale(laid)})
+    return Taken(constants=scaled(index, laid))
