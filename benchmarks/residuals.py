@@ -24,7 +24,7 @@ from residual_scenarios import SCENARIOS, AnySize, Scenario
 from timing import Setting, interleaved
 
 SETTINGS = (Setting("all", 1), Setting("all", 2), Setting("off", 1), Setting("off", 2))
-SECONDS, QUICK_SECONDS = 330.0, 40.0
+SECONDS, QUICK_SECONDS = 270.0, 30.0
 """What the measuring may take in all; building and loading the graphs comes on top."""
 
 
