@@ -89,9 +89,7 @@ LONGEST = 200
 
 
 def last_error(stderr: str) -> str:
-    """The end of a traceback in one line; the last line where there is none."""
+    """The first error of a traceback, which the others come from; the last line where there is none."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    named = [index for index, line in enumerate(lines) if ERROR.fullmatch(line)]
-    chosen = " ".join(lines[named[-1] :] if named else lines[-1:])
-    found = ERROR.fullmatch(chosen)
-    return (found[1] if found else chosen)[:LONGEST]
+    errors = [found[1] for line in lines if (found := ERROR.fullmatch(line))]
+    return (errors or lines[-1:] or [""])[0][:LONGEST]
