@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import select
 import signal
@@ -26,6 +27,8 @@ class Process:
         greeting: What it said when it started.
     """
 
+    _process: subprocess.Popen[bytes]
+
     def __init__(self, command: Sequence[str], seconds: float = SECONDS_PER_CASE) -> None:
         self._command = list(command)
         self._seconds = seconds
@@ -40,6 +43,7 @@ class Process:
         stdin = self._process.stdin
         assert stdin is not None
         try:
+            self._errors_before = os.fstat(self._errors.fileno()).st_size
             stdin.write(json.dumps(job).encode() + b"\n")
             return self._answer(self._seconds)
         except (Died, BrokenPipeError) as death:
@@ -59,6 +63,7 @@ class Process:
         if hasattr(self, "_process"):
             self.close()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._errors_before = 0
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0
         )
@@ -80,16 +85,23 @@ class Process:
         status = self._process.wait()
         if status < 0:
             return f"ended by {signal.Signals(-status).name}"
-        self._errors.seek(0)
+        self._errors.seek(self._errors_before)
         return last_error(self._errors.read().decode(errors="replace")) or f"ended with status {status}"
 
 
 ERROR = re.compile(r"(?:\w+\.)*(\w*(?:Error|Exception|Fail|NotImplemented|Invalid)\w*: ?.*)")
+LINKS = ("the direct cause of the following exception:", "another exception occurred:")
+"""Python writes them between the tracebacks of one chain."""
 LONGEST = 200
 
 
 def last_error(stderr: str) -> str:
-    """The first error of a traceback, which the others come from; the last line where there is none."""
+    """The error that the last traceback began with, which its others come from; without one the last line."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [found[1] for line in lines if (found := ERROR.fullmatch(line))]
+    errors: list[str] = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        if line.startswith("Traceback") and not before.endswith(LINKS):
+            errors = []
+        if found := ERROR.fullmatch(line):
+            errors.append(found[1])
     return (errors or lines[-1:] or [""])[0][:LONGEST]

@@ -21,8 +21,9 @@ The conformance corpus of `tests/corpus` through bnfold and other tools, each in
 own, with its default options; printed by `python benchmarks/peers.py`. Every result is loaded, checked and run by the
 same judge. *Folded* means that no more affines are left than the mathematics leaves, *partly* fewer than there were,
 *left* as many as there were, and the values equal in all three; *wrong* other values, a lost input or output, training
-taken for inference; *invalid* what onnx.checker or onnxruntime refuses although it takes the original; *crashed* an
-exception, a signal, or more than {seconds:.0f} s. How an affine went is all one: folded, evaluated, fused.
+taken for inference; *invalid* what onnx.checker or onnxruntime refuses although it takes the original; *crashed* no
+result: an exception (onnxruntime's optimiser takes only what onnxruntime can run), a signal, or {seconds:.0f} s.
+How an affine went is all one: folded, evaluated, fused.
 
 {frozen}
 
