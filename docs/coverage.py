@@ -3,7 +3,8 @@
     python docs/coverage.py            # write the table
     python docs/coverage.py --check    # fail if the committed table says something else of a model that is here
 
-The models of the folder that BNFOLD_MODELS names (default ../shared/models) are taken in where it is there.
+The models of the folder that BNFOLD_MODELS names (default ../shared/models) are taken in where it is there. The section
+"Peers" is written by benchmarks/peers.py, and kept as it is.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ TABLE = ROOT / "docs" / "coverage.md"
 FOLDERS = (ROOT / "models", Path(os.environ.get("BNFOLD_MODELS", ROOT.parent / "shared" / "models")))
 FROZEN = frozenset({"ultraface_rfb320.onnx"})
 """Models whose weights are overridable inputs: shown with --freeze-initializers as well."""
+
+PEERS = "<!-- peers: written by benchmarks/peers.py -->"
+"""Where that section begins: from there on the page stays as it is."""
 
 HEAD = """# Coverage
 
@@ -86,7 +90,13 @@ def text(found: list[Row]) -> str:
     for row in found:
         if row.reasons:
             parts += [f"\n### {row.name}\n\n", *(reason + "\n" for reason in row.reasons)]
-    return "".join(parts)
+    return "".join(parts) + kept_section()
+
+
+def kept_section() -> str:
+    """What benchmarks/peers.py has written at the end of the page; empty if it has not."""
+    _, marker, section = TABLE.read_text(encoding="utf-8").partition(PEERS) if TABLE.exists() else ("", "", "")
+    return f"\n{marker}{section}" if marker else ""
 
 
 def stale(found: list[Row]) -> list[str]:
