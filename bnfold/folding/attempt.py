@@ -166,6 +166,8 @@ class Attempt(ABC):
         """
         if not self.manner.leaving or blocked.final:
             return False
+        for pending in requests:
+            self._refuse_second_map(pending.request, self._edges_of(pending))
         if len(requests) > 1 or not self._split(requests[0]):
             for pending in requests:
                 self._leave(pending.request, self._edges_of(pending), blocked)
@@ -264,7 +266,23 @@ class Attempt(ABC):
                 raise
             self._note(blocked)
             self.refused.append(blocked.refusal)
-            self._leave(request, request.edges or wire.value_readers, blocked, shown=self._is_shown(request))
+            edges = request.edges or wire.value_readers
+            self._refuse_second_map(request, edges)
+            self._leave(request, edges, blocked, shown=self._is_shown(request))
+
+    def _refuse_second_map(self, request: Request, edges: Edges) -> None:
+        """Where an operator already has a map at that place, a request says the total: it can not stay beside it.
+
+        Raises:
+            Blocked: there is one.
+        """
+        if self._has_map(request.wire, edges):
+            text = f"'{request.wire.name}' has another affine already"
+            raise Blocked(Refusal("taken", request.wire.name, text), request, final=True)
+
+    def _decided(self, node: Node) -> Change | None:
+        """What has been decided of an operator by now; None for nothing."""
+        return self.state.changes.get(node.address) or self.context.state.changes.get(node.address)
 
     def _pass_on_to(self, wire: Value, placed: Placed, cause: Request, edges: Edges = ()) -> None:
         """A request to the next wire behind an operator."""
@@ -299,6 +317,15 @@ class Attempt(ABC):
         """Whether an earlier attempt took the source out already; then it can be composed with, and take nothing in."""
         return source.node.address in self.context.state.removed
 
+    def _refuse_gone(self, source: Source, request: Request) -> None:
+        """What stays stands behind (pull) or in front of (push) a source that is gone: its map is part of a total.
+
+        Raises:
+            Blocked: a part of the request may stay, and the source is gone already.
+        """
+        if self.manner.leaving and self._is_gone(source):
+            raise Blocked(Refusal("taken", source.node.label, f"{named(source.node)} is gone already"), request)
+
     def _over_another_axis(self, source: Source, request: Request) -> None:
         """Affines over different axes do not compose; the one on the way may take the other in.
 
@@ -311,8 +338,7 @@ class Attempt(ABC):
 
     def _change(self, node: Node) -> Change:
         """What has been decided of an operator by now."""
-        found = self.state.changes.get(node.address) or self.context.state.changes.get(node.address)
-        return found or Change(self.context.operator(node))
+        return self._decided(node) or Change(self.context.operator(node))
 
     def _settle(self, node: Node, maps: Change, request: Request) -> Change:
         """What becomes of an operator whose outputs are to get maps, and whose inputs come without theirs.
@@ -383,6 +409,10 @@ class Attempt(ABC):
     @abstractmethod
     def _edges_of(self, pending: _Pending) -> Edges:
         """Who reads the mapped value when the map of that request stays."""
+
+    @abstractmethod
+    def _has_map(self, wire: Value, edges: Edges) -> bool:
+        """Whether an operator that would stand beside what stays there has a map there already."""
 
     @abstractmethod
     def _is_shown(self, request: Request) -> bool:

@@ -21,6 +21,10 @@ class PullAttempt(Attempt):
     def _edges_of(self, pending: _Pending) -> Edges:
         return pending.request.edges
 
+    def _has_map(self, wire: Value, edges: Edges) -> bool:
+        change = None if wire.producer is None else self._decided(wire.producer)
+        return change is not None and wire.output_index in change.pulled
+
     def _is_shown(self, request: Request) -> bool:
         return False  # the map is for one reader, who is no graph output
 
@@ -63,6 +67,7 @@ class PullAttempt(Attempt):
 
     def _compose(self, request: Request, source: Source) -> None:
         """An affine on the way: the two become one. Where that can not go on, the first may take the second in."""
+        self._refuse_gone(source, request)
         total = source.placed.then(request.placed)
         if total is None:
             self._over_another_axis(source, request)

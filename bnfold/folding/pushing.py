@@ -21,6 +21,10 @@ class PushAttempt(Attempt):
     def _edges_of(self, pending: _Pending) -> Edges:
         return [(self._reader(pending), pending.port)]
 
+    def _has_map(self, wire: Value, edges: Edges) -> bool:
+        changes = ((self._decided(node), index) for node, index in edges)
+        return any(change is not None and index in change.pushed for change, index in changes)
+
     def _is_shown(self, request: Request) -> bool:
         return request.wire.is_output
 
@@ -64,6 +68,7 @@ class PushAttempt(Attempt):
 
     def _compose(self, pending: _Pending, source: Source) -> None:
         """An affine on the way: the two become one. Where that can not go on, the second may take the first in."""
+        self._refuse_gone(source, pending.request)
         total = pending.request.placed.then(source.placed)
         if total is None:
             self._over_another_axis(source, pending.request)

@@ -51,7 +51,8 @@ class Wiring:
         for residual in sorted(self.plan.residuals.values(), key=lambda residual: not residual.shown):
             self._name(residual)  # those that take a name of the graph's first: chains end there
         for source in self.pulled.values():
-            if source.wire.producer is None or source.wire.producer.address not in self.pulled:
+            producer = source.wire.producer
+            if producer is None or producer.address not in self.pulled or self._is_mapped(source.edge):
                 self._produce_last(source)
         for source in self.pushed.values():
             self._read_in_front(source)
@@ -115,8 +116,7 @@ class Wiring:
         """A chain of pulled sources: what stands in front produces its last name."""
         *wires, last = self._wires_of_chain(source)
         name = self._raws.get(last, last.name)
-        residual = self.plan.residuals.get(source.wire)
-        if residual is None or source.edge not in residual.edges:
+        if not self._is_mapped(source.edge):
             producer = source.wire.producer
             if producer is not None:
                 self.patch.produce_instead(producer, source.wire.output_index, name)
@@ -128,14 +128,22 @@ class Wiring:
     def _wires_of_chain(self, source: Source) -> list[Value]:
         """The wire in front of a chain of pulled sources, those between, and the last one."""
         wires = [source.wire, source.output]
-        while wires[-1].has_one_reader and (reader := wires[-1].value_readers[0][0]).address in self.pulled:
-            wires.append(self.pulled[reader.address].output)
+        while wires[-1].has_one_reader:
+            edge = wires[-1].value_readers[0]
+            if edge[0].address not in self.pulled or self._is_mapped(edge):
+                break
+            wires.append(self.pulled[edge[0].address].output)
         return wires
 
+    def _is_mapped(self, edge: Edge) -> bool:
+        """Whether a map stays in front of that reader."""
+        wire = edge[0].inputs[edge[1]]
+        residual = None if wire is None else self.plan.residuals.get(wire)
+        return residual is not None and edge in residual.edges
+
     def _read_in_front(self, source: Source) -> None:
-        residual = self.plan.residuals.get(source.output)
         for reader, index in source.output.readers:
-            if residual is None or (reader, index) not in residual.edges:
+            if not self._is_mapped((reader, index)):
                 self.patch.read_instead(reader, index, self.name_at(source.edge))
 
     def _put(self, residual: Residual) -> tuple[str, ...]:
