@@ -8,6 +8,7 @@ import numpy as np
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 
 from random_graphs.builder import Builder, Wire
+from random_graphs.numbers import positive, vector, weight
 from random_graphs.steps import some, step, taken
 
 DOMAIN = "own"
@@ -104,3 +105,24 @@ def function(b: Builder, wire: Wire) -> Wire:
     return wire
 
 
+
+
+@step("function of weights")
+def function_of_weights(b: Builder, wire: Wire) -> Wire:
+    """A convolution and its normalization, all parameters of which are arguments; called twice with weights of their own."""
+    b.require(b.opset >= 9 and not b.in_function and 3 <= wire.rank <= 5)
+    channels, space = wire.shape[1], [1] * (wire.rank - 2)
+    names = [b.whole.name(stem) for stem in ("x", "W", "s", "b", "m", "v")]
+    inner, outer = b.whole.name("c"), b.whole.name("y")
+    nodes = [
+        helper.make_node("Conv", names[:2], [inner]),
+        helper.make_node("BatchNormalization", [inner, *names[2:]], [outer]),
+    ]
+    name = f"layer{len(b.whole.functions)}"
+    made = helper.make_function(DOMAIN, name, names, [outer], nodes, [helper.make_opsetid("", b.opset)])
+    b.whole.functions.append(made)
+    for _ in range(b.number(1, 2)):
+        parameters = [weight(b, channels, channels, *space, terms=channels, kind=wire.kind)]
+        parameters += [make(b, channels, kind=wire.kind) for make in (vector, vector, vector, positive)]
+        (wire,) = b.add_many(name, [wire.name, *parameters], [wire.shape], wire.kind, domain=DOMAIN)
+    return wire

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper, shape_inference
 from support import Array
 
 from random_graphs.bodies import DOMAIN
@@ -70,7 +70,7 @@ def _input_shape(rng: np.random.Generator) -> tuple[int, ...]:
 
 def _model(main: Builder, first: Wire, outputs: list[Wire]) -> ModelProto:
     options = main.whole.options
-    inputs = [_entry(first, open_batch=options.open_batch)]
+    inputs = [_entry(first, options.open_axes)]
     inputs += [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in main.whole.conditions]
     overridable = [t for t in main.initializers if t.name in main.whole.overridable]
     inputs += [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in overridable]
@@ -84,11 +84,15 @@ def _model(main: Builder, first: Wire, outputs: list[Wire]) -> ModelProto:
     if main.whole.functions:
         opsets.append(helper.make_opsetid(DOMAIN, 1))
     functions = main.whole.functions
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8 if options.opset < 20 else 10, functions=functions)
+    version = 8 if options.opset < 20 else 10
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=version, functions=functions)
+    return shape_inference.infer_shapes(model) if options.declared else model
 
 
-def _entry(wire: Wire, *, open_batch: bool) -> ValueInfoProto:
-    return helper.make_tensor_value_info(wire.name, wire.kind, ["N" if open_batch else wire.shape[0], *wire.shape[1:]])
+def _entry(wire: Wire, open_axes: str) -> ValueInfoProto:
+    known = {"none": range(wire.rank), "batch": range(1, wire.rank), "space": [1], "all": []}[open_axes]
+    shape = [size if k in known else f"size{k}" for k, size in enumerate(wire.shape)]
+    return helper.make_tensor_value_info(wire.name, wire.kind, shape)
 
 
 def _result(wire: Wire, options: Options) -> ValueInfoProto:

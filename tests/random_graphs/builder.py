@@ -83,7 +83,7 @@ class Builder:
     nodes: list[NodeProto] = field(default_factory=list)
     initializers: list[TensorProto] = field(default_factory=list)
     outputs: list[Wire] = field(default_factory=list)
-    shared: dict[tuple[tuple[int, ...], int, bool], list[str]] = field(default_factory=dict)
+    shared: dict[tuple[tuple[int, ...], int, str], list[str]] = field(default_factory=dict)
 
     @property
     def rng(self) -> np.random.Generator:
@@ -144,6 +144,9 @@ class Builder:
     def integers(self, values: Sequence[int]) -> str:
         """A constant of int64, as operators take shapes and axes."""
         array = np.asarray(values, np.int64)
+        if self.chance(0.1) and not self.in_function and self.opset >= 9:
+            narrow = self.stored(np.clip(array, -(2**31), 2**31 - 1).astype(np.int32))
+            return self.derived("Cast", [narrow], to=TensorProto.INT64)
         return self.in_node(array) if self.in_function or self.chance(0.2) else self.stored(array)
 
     def stored(self, values: Array, stem: str = "k") -> str:

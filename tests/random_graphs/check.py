@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, NotImplemented as NoKernel
 from support import EPSILON, Array, interface, passes_checker, run_ort
 
 import bnfold
@@ -40,13 +41,14 @@ class Report:
     stayed: Counter[str] = field(default_factory=Counter)
 
 
-def examine(built: Built, *, in_own_type: bool = False, smaller: bool = True, **options: Any) -> Report:
+def examine(built: Built, *, in_own_type: bool = False, smaller: bool = True, again: bool = True, **options: Any) -> Report:
     """Fold the graph in its own types and in float64, and test all that must hold of any fold.
 
     Args:
         built: the graph.
         in_own_type: also run both graphs on onnxruntime in the types that they have.
         smaller: a fold may not add nodes.
+        again: a second fold may not find anything.
         options: for `bnfold.fold`.
 
     Raises:
@@ -59,15 +61,15 @@ def examine(built: Built, *, in_own_type: bool = False, smaller: bool = True, **
     result = bnfold.fold(wide, **options)
     tolerance = IN_ATTRIBUTES if _writes_attributes(built) else EXACT
     _compare("in float64", expected, [_run_wide(result.model, feeds) for feeds in built.feeds], tolerance)
-    own = _fold(built.model, smaller=smaller, **options)
+    own = _fold(built.model, smaller=smaller, again=again, **options)
     narrow = [_run_wide(in_double(own.model), feeds) for feeds in built.feeds]
-    _compare("rounded", expected, narrow, ROUNDINGS * _coarsest(built))
+    _compare("rounded", expected, narrow, max(tolerance, ROUNDINGS * _coarsest(built)))
     if in_own_type:
         _compare_in_own_type(built, own.model, expected)
     return _report(result)
 
 
-def _fold(model: ModelProto, *, smaller: bool, **options: Any) -> bnfold.FoldResult:
+def _fold(model: ModelProto, *, smaller: bool, again: bool, **options: Any) -> bnfold.FoldResult:
     """Fold, and look at everything but the numbers."""
     before = model.SerializeToString(deterministic=True)
     result = bnfold.fold(model, **options)
@@ -76,9 +78,9 @@ def _fold(model: ModelProto, *, smaller: bool, **options: Any) -> bnfold.FoldRes
     assert interface(folded) == interface(model), "inputs or outputs changed"
     assert passes_checker(sorted_model(folded)) or not passes_checker(sorted_model(model)), "not a valid model"
     assert not smaller or _nodes(folded) <= _nodes(model), "a fold made the graph larger"
-    again = bnfold.fold(model, **options).model
-    assert again.SerializeToString(deterministic=True) == folded.SerializeToString(deterministic=True), "not deterministic"
-    assert not bnfold.fold(folded, **options), "folding again still finds something"
+    other = bnfold.fold(model, **options).model
+    assert other.SerializeToString(deterministic=True) == folded.SerializeToString(deterministic=True), "not deterministic"
+    assert not again or not bnfold.fold(folded, **options), "folding again still finds something"
     return result
 
 
@@ -92,9 +94,11 @@ def _run_wide(model: ModelProto, feeds: dict[str, Array]) -> list[Array]:
 
 
 def _refuse_vacuous(outputs: list[list[Array]]) -> None:
-    """Every output must tell something for one of the feeds."""
+    """Every output must be finite, and tell something for the first of the feeds."""
+    if not all(np.isfinite(v).all() for values in outputs for v in values):
+        raise Vacuous
     for values in (v for v in outputs[0] if v.dtype == np.float64):
-        if not np.isfinite(values).all() or (values.size > 1 and np.ptp(values) < 1e-9) or not np.any(values):
+        if (values.size > 1 and np.ptp(values) < 1e-9) or not np.any(values):
             raise Vacuous
 
 
@@ -125,7 +129,11 @@ def _compare_in_own_type(built: Built, folded: ModelProto, expected: list[list[A
     if built.options.kind not in (TensorProto.FLOAT, TensorProto.FLOAT16):
         return
     for feeds, exact in zip(built.feeds, expected, strict=True):
-        originals, results = run_ort(sorted_model(built.model), feeds), run_ort(sorted_model(folded), feeds)
+        try:
+            originals = run_ort(sorted_model(built.model), feeds)
+        except (Fail, NoKernel):
+            return  # the original does not run on this provider
+        results = run_ort(sorted_model(folded), feeds)
         for number, (a, b, e) in enumerate(zip(originals, results, exact, strict=True)):
             assert a.shape == b.shape == e.shape and a.dtype == b.dtype, f"onnxruntime: output {number} is {b.dtype}{b.shape}"
             if a.dtype not in EPSILON or not np.isfinite(a.astype(np.float64)).all():

@@ -78,8 +78,9 @@ def resize(b: Builder, wire: Wire) -> Wire:
     scales = np.asarray(factors, np.float32)
     if b.opset < 9:
         return b.add("Upsample", [wire.name], shape, wire.kind, scales=[float(f) for f in factors], mode="nearest")
-    if b.opset < 10:
-        return b.add("Upsample", [wire.name, b.stored(scales)], shape, wire.kind, mode="nearest")
+    if b.opset < 11:
+        op_type = "Upsample" if b.opset < 10 else "Resize"
+        return b.add(op_type, [wire.name, b.stored(scales)], shape, wire.kind, mode="nearest")
     return _resize(b, wire, shape, scales)
 
 

@@ -22,6 +22,12 @@ def residual(b: Builder, wire: Wire) -> Wire:
     return b.add(str(b.pick("Add", "Sub", "Add", "Mul")), inputs, wire.shape, wire.kind)
 
 
+@step("with itself", keeps=True)
+def doubled(b: Builder, wire: Wire) -> Wire:
+    """One value as both operands."""
+    return b.add(str(b.pick("Add", "Add", "Mul")), [wire.name, wire.name], wire.shape, wire.kind)
+
+
 @step("Sum", keeps=True)
 def total(b: Builder, wire: Wire) -> Wire:
     """Of one to three branches, and of a constant at times."""
@@ -101,6 +107,19 @@ def output(b: Builder, wire: Wire) -> Wire:
     b.require(b.outer is None and not b.in_function and all(wire.name != out.name for out in b.outputs))
     b.require(bool(b.nodes) and any(wire.name in node.output for node in b.nodes))
     b.outputs.append(wire)
+    return wire
+
+
+@step("a constant is an output", keeps=True)
+def constant_output(b: Builder, wire: Wire) -> Wire:
+    """A weight that somebody outside looks at."""
+    b.require(b.outer is None and not b.in_function)
+    taken_names = {out.name for out in b.outputs}
+    known = [(key, name) for key, names in b.shared.items() for name in names if name not in taken_names]
+    b.require(bool(known))
+    (shape, kind, _), name = b.pick(*known)
+    b.require(all(name != tensor for tensor in b.whole.overridable))
+    b.outputs.append(Wire(name, shape, kind))
     return wire
 
 

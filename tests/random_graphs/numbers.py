@@ -37,7 +37,7 @@ def constant(b: Builder, values: Array, kind: int | None = None) -> str:
     """The numbers in some form, or other ones of that shape that the graph has already."""
     kind = b.kind if kind is None else kind
     values = np.asarray(values, np.float64)
-    key = (values.shape, kind, bool((values > 0).all()))
+    key = (values.shape, kind, _sort(values))
     known = _visible(b, key)
     if known and b.chance(SHARED):
         return str(b.pick(*known))
@@ -47,7 +47,14 @@ def constant(b: Builder, values: Array, kind: int | None = None) -> str:
     return name
 
 
-def _visible(b: Builder, key: tuple[tuple[int, ...], int, bool]) -> list[str]:
+def _sort(values: Array) -> str:
+    """Numbers of one sort may stand for each other: what was to be positive, or not zero, stays so."""
+    if (values > 0).all():
+        return "positive"
+    return "any" if (values != 0).all() else "zeros"
+
+
+def _visible(b: Builder, key: tuple[tuple[int, ...], int, str]) -> list[str]:
     """The constants of that kind in this scope and those around it."""
     outer = [] if b.outer is None else _visible(b.outer, key)
     return outer + b.shared.get(key, [])
@@ -61,6 +68,7 @@ def _written(b: Builder, values: Array, kind: int) -> str:
     forms: list[Callable[[Builder, Array, int], str]] = [
         lambda b, v, _: b.in_node(v),
         lambda b, v, _: b.derived("Identity", [b.stored(v)]),
+        _halves,
         _reshaped,
         _transposed,
         _cast,
@@ -75,6 +83,13 @@ def _written(b: Builder, values: Array, kind: int) -> str:
 def _reshaped(b: Builder, values: Array, _: int) -> str:
     shape = b.integers(values.shape)
     return b.derived("Reshape", [b.stored(values.reshape(-1)), shape])
+
+
+def _halves(b: Builder, values: Array, _: int) -> str:
+    """A sum of constants."""
+    if b.kind == TensorProto.BFLOAT16:
+        return b.stored(values)
+    return b.derived("Add", [b.stored(values / 2), b.stored(values / 2)])
 
 
 def _transposed(b: Builder, values: Array, _: int) -> str:

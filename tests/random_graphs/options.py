@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
-OPSETS = (7, 9, 11, 13, 17, 20, 22)
+OPSETS = (7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 20, 21, 22)
 KINDS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 LIKELY = (0.55, 0.15, 0.2, 0.1)
 BFLOAT16_SINCE = 13
+OPEN = ("none", "batch", "space", "all")
 NAMES = ("plain", "slashes", "colliding")
 
 
@@ -21,16 +22,22 @@ class Options:
     Attributes:
         opset: of the standard domain.
         kind: the element type of its activations.
-        open_batch: whether the first size of the input has a name for a number.
+        open_axes: which sizes of the input have names for numbers: none, the first, all but the channels, or all.
         unsorted: whether nodes stand in any order.
         names: how values are called: plainly, with slashes and colons, or as bnfold would call its own.
+        declared: whether every value has its shape declared, as far as onnx infers it.
     """
 
     opset: int
     kind: int
-    open_batch: bool
+    open_axes: str
     unsorted: bool
     names: str
+    declared: bool
+
+    @property
+    def open_batch(self) -> bool:
+        return self.open_axes != "none"
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Options:
@@ -39,5 +46,10 @@ class Options:
         if kind == TensorProto.BFLOAT16 and opset < BFLOAT16_SINCE:
             kind = TensorProto.FLOAT
         return cls(
-            opset, kind, bool(rng.random() < 0.3), bool(rng.random() < 0.1), str(rng.choice(NAMES, p=[0.6, 0.2, 0.2]))
+            opset,
+            kind,
+            str(rng.choice(OPEN, p=[0.65, 0.23, 0.07, 0.05])),
+            bool(rng.random() < 0.1),
+            str(rng.choice(NAMES, p=[0.6, 0.2, 0.2])),
+            bool(rng.random() < 0.25),
         )

@@ -63,7 +63,10 @@ def cast_and_back(b: Builder, wire: Wire) -> Wire:
 
 @step("Dropout", keeps=True)
 def dropout(b: Builder, wire: Wire) -> Wire:
-    return b.unary("Dropout", wire)
+    if b.opset < 12 or not b.chance(0.3):
+        return b.unary("Dropout", wire)
+    ratio, training = b.stored(np.asarray(0.5, np.float32)), b.stored(np.asarray(False))
+    return b.add("Dropout", [wire.name, ratio, training], wire.shape, wire.kind)
 
 
 @step("Identity", keeps=True)

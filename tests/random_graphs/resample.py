@@ -16,7 +16,8 @@ class Resize(OpRun):
     op_domain = ""
 
     def _run(self, x: Array, *inputs: Array | None, **attributes: Any) -> tuple[Array]:
-        scales, sizes = (*inputs, None, None, None)[1:3]
+        scales, sizes = (inputs[0], None) if len(inputs) == 1 else (*inputs, None, None)[1:3]
+        attributes["default"] = "asymmetric" if len(inputs) == 1 else "half_pixel"
         axes = attributes.get("axes") or list(range(x.ndim))
         for number, axis in enumerate(axes):
             before = x.shape[axis]
@@ -32,7 +33,7 @@ class Resize(OpRun):
 
 
 def _coordinate(place: int, before: int, after: int, scale: float, attributes: dict[str, Any]) -> float:
-    mode = attributes.get("coordinate_transformation_mode") or "half_pixel"
+    mode = attributes.get("coordinate_transformation_mode") or attributes["default"]
     if mode == "asymmetric":
         return place / scale
     if mode == "align_corners":

@@ -228,7 +228,7 @@ def in_double(model: ModelProto) -> ModelProto:
 
 
 def _factors(node: NodeProto) -> list[str]:
-    return list(node.input[1:3]) if node.op_type in ("Resize", "Upsample") else []
+    return list(node.input[1:3]) if node.op_type in ("Resize", "Upsample", "Dropout") else []
 
 
 def evaluated(model: ModelProto, feeds: Feeds) -> list[Array]:
