@@ -20,7 +20,11 @@ ARITHMETIC = ("Mul", "Add", "Sub", "Div")
 @step("BatchNormalization", keeps=True)
 def normalization(b: Builder, wire: Wire) -> Wire:
     """Of any numbers."""
-    return _normalization(b, wire, str(b.pick("usual", "usual", "positive", "scale", "zeros", "uniform", "narrow", "var", "identity", "extreme")))
+    return _normalization(
+        b,
+        wire,
+        str(b.pick("usual", "usual", "positive", "scale", "zeros", "uniform", "narrow", "var", "identity", "extreme")),
+    )
 
 
 @step("BatchNormalization, a positive scale alone", keeps=True)
@@ -59,7 +63,10 @@ def _parameters(b: Builder, channels: int, numbers: str, kinds: list[int]) -> li
         both = positive(b, channels, kind=kind)
         return [both, vector(b, channels, kind=kind), vector(b, channels, kind=kind), both]
     if numbers == "identity":
-        return [constant(b, np.full(channels, v), k) for v, k in zip((1.0, 0.0, 0.0, 1.0), kinds[:1] * 2 + kinds[1:] * 2, strict=True)]
+        return [
+            constant(b, np.full(channels, v), k)
+            for v, k in zip((1.0, 0.0, 0.0, 1.0), kinds[:1] * 2 + kinds[1:] * 2, strict=True)
+        ]
     make = positive if numbers == "positive" else vector
     scale = make(b, channels, kind=kind)
     if numbers == "zeros":

@@ -105,8 +105,6 @@ def function(b: Builder, wire: Wire) -> Wire:
     return wire
 
 
-
-
 @step("function of weights")
 def function_of_weights(b: Builder, wire: Wire) -> Wire:
     """A convolution and its normalization, all parameters of which are arguments; called twice with weights of their own."""

@@ -77,9 +77,7 @@ def _model(main: Builder, first: Wire, outputs: list[Wire]) -> ModelProto:
     nodes = list(main.nodes)
     if options.unsorted:
         nodes = [nodes[int(k)] for k in main.rng.permutation(len(nodes))]
-    graph = helper.make_graph(
-        nodes, "random", inputs, [_result(out, options) for out in outputs], main.initializers
-    )
+    graph = helper.make_graph(nodes, "random", inputs, [_result(out, options) for out in outputs], main.initializers)
     opsets = [helper.make_opsetid("", options.opset)]
     if main.whole.functions:
         opsets.append(helper.make_opsetid(DOMAIN, 1))

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, NotImplemented as NoKernel
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
 from support import EPSILON, Array, interface, passes_checker, run_ort
 
 import bnfold
@@ -41,7 +42,9 @@ class Report:
     stayed: Counter[str] = field(default_factory=Counter)
 
 
-def examine(built: Built, *, in_own_type: bool = False, smaller: bool = True, again: bool = True, **options: Any) -> Report:
+def examine(
+    built: Built, *, in_own_type: bool = False, smaller: bool = True, again: bool = True, **options: Any
+) -> Report:
     """Fold the graph in its own types and in float64, and test all that must hold of any fold.
 
     Args:
@@ -79,7 +82,9 @@ def _fold(model: ModelProto, *, smaller: bool, again: bool, **options: Any) -> b
     assert passes_checker(sorted_model(folded)) or not passes_checker(sorted_model(model)), "not a valid model"
     assert not smaller or _nodes(folded) <= _nodes(model), "a fold made the graph larger"
     other = bnfold.fold(model, **options).model
-    assert other.SerializeToString(deterministic=True) == folded.SerializeToString(deterministic=True), "not deterministic"
+    assert other.SerializeToString(deterministic=True) == folded.SerializeToString(deterministic=True), (
+        "not deterministic"
+    )
     assert not again or not bnfold.fold(folded, **options), "folding again still finds something"
     return result
 
@@ -135,13 +140,19 @@ def _compare_in_own_type(built: Built, folded: ModelProto, expected: list[list[A
             return  # the original does not run on this provider
         results = run_ort(sorted_model(folded), feeds)
         for number, (a, b, e) in enumerate(zip(originals, results, exact, strict=True)):
-            assert a.shape == b.shape == e.shape and a.dtype == b.dtype, f"onnxruntime: output {number} is {b.dtype}{b.shape}"
+            assert a.shape == b.shape == e.shape and a.dtype == b.dtype, (
+                f"onnxruntime: output {number} is {b.dtype}{b.shape}"
+            )
             if a.dtype not in EPSILON or not np.isfinite(a.astype(np.float64)).all():
                 continue
             scale, own = np.abs(e).max(), np.abs(a.astype(np.float64) - e).max()
-            assert own <= ROUNDINGS * _coarsest(built) * scale, f"onnxruntime: output {number} is not what it is in float64"
+            assert own <= ROUNDINGS * _coarsest(built) * scale, (
+                f"onnxruntime: output {number} is not what it is in float64"
+            )
             off = np.abs(b.astype(np.float64) - e).max()
-            assert off <= max(8 * own, 64 * _coarsest(built) * scale), f"onnxruntime: output {number} is off by {off / scale:.1e}"
+            assert off <= max(8 * own, 64 * _coarsest(built) * scale), (
+                f"onnxruntime: output {number} is off by {off / scale:.1e}"
+            )
 
 
 def _report(result: bnfold.FoldResult) -> Report:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from random_graphs.builder import Builder, Wire
 from random_graphs.numbers import product, vector, weight
 from random_graphs.steps import step
@@ -13,7 +12,6 @@ from random_graphs.steps import step
 def _group(b: Builder, channels: int) -> int:
     divisors = [g for g in range(1, channels + 1) if channels % g == 0]
     return int(b.pick(1, 1, channels, b.pick(*divisors)))
-
 
 
 @step("Conv")
@@ -128,5 +126,3 @@ def conv_dynamic(b: Builder, wire: Wire) -> Wire:
     if once is None:
         once = b.add("ReduceMax", [seed.name, b.integers([0])], (1, channels, *kernel), wire.kind)
     return b.add("Conv", [wire.name, once.name], (wire.shape[0], 1, *wire.shape[2:]), wire.kind)
-
-

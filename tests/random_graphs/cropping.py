@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 
 from random_graphs.builder import Builder, Wire
 from random_graphs.numbers import constant, product
@@ -102,5 +101,3 @@ def _resize(b: Builder, wire: Wire, shape: list[int], scales: np.ndarray) -> Wir
         inputs = [wire.name, roi, "" if b.opset >= 13 else region, b.integers(shape)]
         return b.add("Resize", inputs, shape, wire.kind, **attributes)
     return b.add("Resize", [wire.name, roi, b.stored(scales)], shape, wire.kind, **attributes)
-
-

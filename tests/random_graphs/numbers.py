@@ -140,7 +140,9 @@ def _dequantized(b: Builder, values: Array) -> str:
     per_axis = b.opset >= 13 and b.chance(0.6)
     scales = np.asarray(np.abs(values).max() / 100, np.float32)
     if per_axis:
-        scales = np.asarray(np.abs(values).max(axis=tuple(k for k in range(values.ndim) if k != axis)) / 100, np.float32)
+        scales = np.asarray(
+            np.abs(values).max(axis=tuple(k for k in range(values.ndim) if k != axis)) / 100, np.float32
+        )
     zeros = b.rng.integers(-3, 4, scales.shape).astype(np.int8)
     laid = [-1 if k == axis else 1 for k in range(values.ndim)] if per_axis else []
     integers = np.clip(np.round(values / scales.reshape(laid)) + zeros.reshape(laid), -128, 127).astype(np.int8)

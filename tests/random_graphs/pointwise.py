@@ -35,9 +35,7 @@ def clip(b: Builder, wire: Wire) -> Wire:
     if b.opset < 11:
         attributes = {k: v for k, v, given in zip(("min", "max"), bounds, stated, strict=True) if given}
         return b.unary("Clip", wire, **attributes)
-    names = [
-        constant(b, np.asarray(v), wire.kind) if given else "" for v, given in zip(bounds, stated, strict=True)
-    ]
+    names = [constant(b, np.asarray(v), wire.kind) if given else "" for v, given in zip(bounds, stated, strict=True)]
     while names and not names[-1]:
         names.pop()
     return b.add("Clip", [wire.name, *names], wire.shape, wire.kind)

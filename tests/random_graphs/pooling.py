@@ -34,9 +34,7 @@ def _window(b: Builder, wire: Wire, *, dilated: bool) -> tuple[dict[str, Any], l
     ceil = b.opset >= 10 and b.chance(0.25)
     sizes = [-(-r // s) + 1 if ceil else r // s + 1 for r, s in zip(room, strides, strict=True)]
     # Runtimes differ in what a window that starts behind the input is.
-    starts_inside = all(
-        (o - 1) * s < n + f for o, s, n, f in zip(sizes, strides, space, front, strict=True)
-    )
+    starts_inside = all((o - 1) * s < n + f for o, s, n, f in zip(sizes, strides, space, front, strict=True))
     if ceil and starts_inside:
         return attributes | {"ceil_mode": 1}, sizes
     return attributes, [r // s + 1 for r, s in zip(room, strides, strict=True)]

@@ -27,7 +27,9 @@ class Resize(OpRun):
             if scale == 1.0:
                 continue
             # [after, before] @ axis of x
-            matrix = np.array([_row(before, _coordinate(k, before, after, scale, attributes), attributes) for k in range(after)])
+            matrix = np.array(
+                [_row(before, _coordinate(k, before, after, scale, attributes), attributes) for k in range(after)]
+            )
             x = np.moveaxis(np.tensordot(matrix, x, axes=(1, axis)), 0, axis)
         return (x,)
 

@@ -117,7 +117,7 @@ def campaign(numbers: range, seed: int, own_type_every: int, options: dict[str, 
 
 
 def _note(tally: Tally, used: Counter[str], kind: str, report: Report) -> None:
-    tally.operators.update({name: 1 for name in used})
+    tally.operators.update(dict.fromkeys(used, 1))
     tally.kinds[kind] += 1
     tally.gone.update(report.gone)
     tally.stayed.update(report.stayed)

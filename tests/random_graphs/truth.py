@@ -17,7 +17,9 @@ from random_graphs.resample import Resize
 Pads = list[tuple[int, int]]
 
 
-def _lists(space: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]) -> tuple[list[int], list[int], Pads]:
+def _lists(
+    space: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]
+) -> tuple[list[int], list[int], Pads]:
     """(strides, dilations, pads) with the defaults of the specification, auto_pad resolved."""
     rank = len(space)
     strides = list(attributes.get("strides") or [1] * rank)
@@ -42,7 +44,12 @@ def _windows(x: Array, kernel: Sequence[int], strides: Sequence[int], dilations:
     """``[N, C, *space] -> [N, C, *places, *kernel]``."""
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
     views = np.lib.stride_tricks.sliding_window_view(x, reach, axis=tuple(range(2, x.ndim)))
-    index = (slice(None), slice(None), *(slice(None, None, s) for s in strides), *(slice(None, None, d) for d in dilations))
+    index = (
+        slice(None),
+        slice(None),
+        *(slice(None, None, s) for s in strides),
+        *(slice(None, None, d) for d in dilations),
+    )
     return views[index]
 
 
@@ -212,7 +219,7 @@ OPERATORS: list[type[OpRun]] = [
 class Evaluator(ReferenceEvaluator):
     """With these operators in functions too, where onnx.reference forgets what it was given."""
 
-    def __init__(self, proto: Any, **given: Any) -> None:  # noqa: ANN401 (as its base class)
+    def __init__(self, proto: Any, **given: Any) -> None:
         super().__init__(proto, **{**given, "new_ops": OPERATORS})
 
 
