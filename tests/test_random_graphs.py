@@ -4,15 +4,17 @@ The graphs are made by the package `random_graphs`, which also runs them by the 
 found wrong is pinned below the properties, by its symptom.
 """
 
+from typing import Any
+
 import numpy as np
-import onnx
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 from random_graphs import STEPS, Built, build
 from random_graphs.check import Vacuous, examine
 from random_graphs.run import drawn
-from support import check_fold, graph_model, interface, normal, op_types, run_ort, statistics
+from random_graphs.truth import evaluated
+from support import Array, check_fold, graph_model, normal, op_types, statistics
 
 import bnfold
 from bnfold.ops.registry import pull, push
@@ -27,7 +29,7 @@ def examined(built: Built, *, in_own_type: bool = False) -> None:
         examine(built, in_own_type=in_own_type, again=AGAIN)
     except Vacuous:
         reject()
-    except np.exceptions.AxisError:  # test_a_scale_per_channel_into_a_constant_of_lower_rank
+    except np.exceptions.AxisError:  # see test_a_scale_per_channel_into_a_constant_of_lower_rank
         reject()
 
 
@@ -57,7 +59,7 @@ def test_every_step_in_front_of_a_normalization(step: str) -> None:
 
 
 def test_every_operator_with_a_rule_is_generated() -> None:
-    used = {name for number in range(600) for name in build(*drawn(5, number)).used}
+    used = {name for step in STEPS for seed in range(30) for name in build([step], seed).used}
     assert {op_type for _, op_type in pull.table() | push.table()} <= used
 
 
@@ -67,44 +69,83 @@ def test_the_same_steps_and_seed_make_the_same_graph() -> None:
 
 
 @pytest.mark.xfail(strict=True, raises=np.exceptions.AxisError, reason="bnfold/folding/rounding.py: _largest_per")
-@pytest.mark.parametrize("constant", [np.float32(0.5), np.float32([0.5]), normal(6)])
-def test_a_scale_per_channel_into_a_constant_of_lower_rank(constant: np.ndarray) -> None:
-    body = "(float[2,3,6,6] x) => (float[2,4,6,6] y) { c = Conv(x, W) s = Sum(c, k) y = Mul(s, v) }"
-    check_fold(
-        graph_model(body, W=normal(4, 3, 1, 1), k=constant, v=np.float32([[[2]], [[-3]], [[0.5]], [[1.5]]])),
-        leaves=["Conv", "Sum"],
-    )
+@pytest.mark.parametrize("factor", [np.float32(0.5), np.array([0.5], np.float32)])
+def test_a_scale_per_channel_into_a_constant_of_lower_rank(factor: Array) -> None:
+    body = "(float[2,4,3,3] x) => (float[2,4,3,3] y) { m = Mul(x, k) y = Mul(m, v) }"
+    model = graph_model(body, k=factor, v=np.array([2, -3, 0.5, 1.5], np.float32).reshape(4, 1, 1))
+    check_fold(model, leaves=["Mul"])
 
 
-@pytest.mark.xfail(strict=True, reason="bnfold/folding: both go, and nothing produces the output")
-def test_two_identities_between_an_input_and_an_output() -> None:
-    model = graph_model(
-        "(float[2,3] x) => (float[2,3] y) { a = Mul(x, one) y = Mul(a, one) }", one=np.ones(3, np.float32)
-    )
-    folded = bnfold.fold(model).model
-    assert {out.name for out in folded.graph.output} <= {name for node in folded.graph.node for name in node.output}
-    assert interface(folded) == interface(model)
-    x = normal(2, 3)
-    assert np.array_equal(run_ort(folded, {"x": x})[0], x)
-
-
-@pytest.mark.xfail(strict=True, reason="bnfold/folding/sources.py: _channel_axis believes in sizes that are not known")
-@pytest.mark.parametrize("factor", [np.full((2, 1), 0.75), np.array([[0.75], [-1.5]])])
-def test_a_constant_longer_than_an_open_size_makes_the_value_grow(factor: np.ndarray) -> None:
-    """The size is 1 when the model runs, so that the node broadcasts x: no affine."""
-    body = "(float[N,3] x) => (float[M,5] y) { r = Relu(x) m = Mul(r, k) y = Gemm(m, W) }"
-    model = graph_model(body, k=factor.astype(np.float32), W=normal(3, 5))
-    x = normal(1, 3)
-    (expected,), (made,) = run_ort(model, {"x": x}), run_ort(bnfold.fold(model).model, {"x": x})
-    assert made.shape == expected.shape == (2, 5)
-    np.testing.assert_allclose(made, expected, rtol=1e-5)
-
-
-@pytest.mark.xfail(strict=True, reason="bnfold/folding/search.py: one pass")
+@pytest.mark.xfail(strict=True, reason="bnfold/folding/edits.py: _add_behind lays a shift along the axis of the Add")
 @pytest.mark.parametrize(
     "nodes",
     [
-        pytest.param("n = BatchNormalization(x, s, b, m, v) a = Add(n, b) y = Sub(m, a)", id="two to merge with one"),
+        pytest.param(
+            "r = Abs(x) n = BatchNormalization(r, s, b, m, v) p = MatMul(W, n) y = Add(p, zeros)", id="pushed"
+        ),
+        pytest.param("p = MatMul(W, x) a = Add(p, zeros) y = BatchNormalization(a, s, b, m, v)", id="pulled"),
+    ],
+)
+def test_an_add_of_zeros_along_another_axis_behind_a_matrix_product(nodes: str) -> None:
+    """The rows are the channels, and there are as many columns."""
+    scale, bias, mean, variance = statistics(4)
+    constants: dict[str, Any] = {"s": scale, "b": bias, "m": mean, "v": variance}
+    body = f"(float[2,4,4] x) => (float[2,4,4] y) {{ {nodes} }}"
+    check_fold(graph_model(body, W=normal(4, 4), zeros=np.zeros(4, np.float32), **constants))
+
+
+@pytest.mark.xfail(strict=True, reason="bnfold/folding/edits.py: what reads a removed chain behind an input")
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        pytest.param("a = Mul(x, one) y = Mul(a, one)", id="output"),
+        pytest.param("a = Mul(x, one) t = Shape(a) b = Mul(a, one) c = Abs(b) y = Reshape(c, t)", id="shape reader"),
+    ],
+)
+def test_two_identities_behind_an_input(nodes: str) -> None:
+    body = f"(float[2,4,3] x) => (float[2,4,3] y) {{ {nodes} }}"
+    model = graph_model(body, one=np.ones((4, 1), np.float32))
+    x = normal(2, 4, 3)
+    (expected,), (made,) = (evaluated(graph, {"x": x}) for graph in (model, bnfold.fold(model).model))
+    assert np.array_equal(made, expected)
+
+
+@pytest.mark.xfail(strict=True, reason="bnfold/folding/sources.py: _channel_axis believes in sizes that are not known")
+@pytest.mark.parametrize(
+    ("signature", "nodes", "factor"),
+    [
+        pytest.param(
+            "(float[N,3] x) => (float[M,3] y)",
+            "r = Relu(x) m = Mul(r, k) y = MatMul(m, W)",
+            [[0.75], [0.75]],
+            id="batch",
+        ),
+        pytest.param(
+            "(float[1,C,3] x) => (float[1,3,3] y)",
+            "r = Relu(x) m = Mul(r, k) y = Conv(m, V)",
+            [[0.75], [-1.5]],
+            id="channels",
+        ),
+    ],
+)
+def test_a_constant_longer_than_an_open_size_makes_the_value_grow(
+    signature: str, nodes: str, factor: list[list[float]]
+) -> None:
+    """The size is 1 when the model runs, and the node broadcasts x: no affine."""
+    weight = {"W": normal(3, 3)} if "W" in nodes else {"V": normal(3, 2, 1)}
+    constants: dict[str, Any] = {**weight, "k": np.array(factor, np.float32)}
+    model = graph_model(f"{signature} {{ {nodes} }}", **constants)
+    x = np.abs(normal(*((1, 3) if "W" in weight else (1, 1, 3))))
+    (expected,), (made,) = (evaluated(graph, {"x": x}) for graph in (model, bnfold.fold(model).model))
+    assert made.shape == expected.shape
+    assert np.allclose(made, expected, rtol=1e-5)
+
+
+@pytest.mark.xfail(strict=True, reason="bnfold/folding/search.py: each affine is tried once in each direction")
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        pytest.param("n = BatchNormalization(x, s, b, m, v) a = Add(n, b) y = Sub(m, a)", id="two behind one"),
         pytest.param(
             "c = MatMul(x, W) n = BatchNormalization(c, s, b, m, v) y = Add(one, n)", id="an Add behind a new Add"
         ),
@@ -112,20 +153,8 @@ def test_a_constant_longer_than_an_open_size_makes_the_value_grow(factor: np.nda
 )
 def test_folding_again_finds_nothing(nodes: str) -> None:
     scale, bias, mean, variance = statistics(4)
-    constants = {
-        "s": scale,
-        "b": bias,
-        "m": mean,
-        "v": variance,
-        "W": normal(4, 4),
-        "one": np.ones((1, 1, 1), np.float32),
-    }
-    model = graph_model(f"(float[2,4] x) => (float[] y) {{ {nodes} }}", **constants)
-    used = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
-    onnx.checker.check_model(model)
+    constants: dict[str, Any] = {"s": scale, "b": bias, "m": mean, "v": variance, "W": normal(4, 4)}
+    model = graph_model(f"(float[2,4] x) => (float[] y) {{ {nodes} }}", one=np.ones((1, 1, 1), np.float32), **constants)
     once = bnfold.fold(model)
     assert once
     assert not bnfold.fold(once.model), op_types(once.model)

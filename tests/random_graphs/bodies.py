@@ -107,7 +107,7 @@ def function(b: Builder, wire: Wire) -> Wire:
 
 @step("function of weights")
 def function_of_weights(b: Builder, wire: Wire) -> Wire:
-    """A convolution and its normalization, all parameters of which are arguments; called twice with weights of their own."""
+    """A convolution and its normalization, whose parameters are arguments; each call has weights of its own."""
     b.require(b.opset >= 9 and not b.in_function and 3 <= wire.rank <= 5)
     channels, space = wire.shape[1], [1] * (wire.rank - 2)
     names = [b.whole.name(stem) for stem in ("x", "W", "s", "b", "m", "v")]

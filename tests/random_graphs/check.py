@@ -110,7 +110,7 @@ def _refuse_vacuous(outputs: list[list[Array]]) -> None:
 def _compare(how: str, expected: list[list[Array]], made: list[list[Array]], tolerance: float) -> None:
     for one, other in zip(expected, made, strict=True):
         for number, (a, b) in enumerate(zip(one, other, strict=True)):
-            assert a.shape == b.shape and a.dtype == b.dtype, f"{how}: output {number} is {b.dtype}{b.shape}"
+            assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{how}: output {number} is {b.dtype}{b.shape}"
             if a.dtype != np.float64:
                 assert tolerance > EXACT or np.array_equal(a, b), f"{how}: output {number} has other integers"
                 continue
@@ -140,7 +140,7 @@ def _compare_in_own_type(built: Built, folded: ModelProto, expected: list[list[A
             return  # the original does not run on this provider
         results = run_ort(sorted_model(folded), feeds)
         for number, (a, b, e) in enumerate(zip(originals, results, exact, strict=True)):
-            assert a.shape == b.shape == e.shape and a.dtype == b.dtype, (
+            assert (a.shape, a.dtype, e.shape) == (b.shape, b.dtype, b.shape), (
                 f"onnxruntime: output {number} is {b.dtype}{b.shape}"
             )
             if a.dtype not in EPSILON or not np.isfinite(a.astype(np.float64)).all():

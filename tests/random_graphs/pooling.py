@@ -84,7 +84,7 @@ def reduction(b: Builder, wire: Wire) -> Wire:
     candidates = [k for k in range(wire.rank) if k >= 2 or b.chance(0.2)]
     axes = [k for k in candidates if b.chance(0.6)]
     keep = b.number(0, 1)
-    b.require(bool(axes) and (keep or len(axes) < wire.rank))
+    b.require(bool(axes) and (keep == 1 or len(axes) < wire.rank))
     shape = [1 if k in axes else n for k, n in enumerate(wire.shape) if keep or k not in axes]
     if b.whole.options.open_batch:
         b.require(0 not in axes)  # the first size stays the open one

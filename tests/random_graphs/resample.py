@@ -21,9 +21,7 @@ class Resize(OpRun):
         axes = attributes.get("axes") or list(range(x.ndim))
         for number, axis in enumerate(axes):
             before = x.shape[axis]
-            stated = scales is not None and scales.size
-            after = math.floor(before * float(scales[number])) if stated else int(sizes[number])
-            scale = float(scales[number]) if stated else after / before
+            after, scale = _target(before, number, scales, sizes)
             if scale == 1.0:
                 continue
             # [after, before] @ axis of x
@@ -32,6 +30,14 @@ class Resize(OpRun):
             )
             x = np.moveaxis(np.tensordot(matrix, x, axes=(1, axis)), 0, axis)
         return (x,)
+
+
+def _target(before: int, number: int, scales: Array | None, sizes: Array | None) -> tuple[int, float]:
+    """The size behind it, and the factor."""
+    if scales is not None and scales.size:
+        return math.floor(before * float(scales[number])), float(scales[number])
+    assert sizes is not None
+    return int(sizes[number]), int(sizes[number]) / before
 
 
 def _coordinate(place: int, before: int, after: int, scale: float, attributes: dict[str, Any]) -> float:
@@ -59,7 +65,7 @@ def _row(before: int, at: float, attributes: dict[str, Any]) -> Array:
         if mode == "cubic" and attributes.get("exclude_outside") and not 0 <= place < before:
             continue
         row[int(np.clip(place, 0, before - 1))] += weigh(abs(at - place))
-    return row / row.sum()
+    return np.asarray(row / row.sum())
 
 
 def _hat(distance: float) -> float:

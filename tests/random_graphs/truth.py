@@ -1,4 +1,4 @@
-"""A fast evaluation in float64: onnx.reference, with the operators that it computes slowly, or not at all, made anew."""
+"""A fast evaluation in float64: onnx.reference, where it is slow or lacks an operator with one of our own."""
 
 from __future__ import annotations
 
