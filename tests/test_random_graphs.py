@@ -145,16 +145,22 @@ def test_a_constant_longer_than_an_open_size_makes_the_value_grow(
 @pytest.mark.parametrize(
     "nodes",
     [
-        pytest.param("n = BatchNormalization(x, s, b, m, v) a = Add(n, b) y = Sub(m, a)", id="two behind one"),
         pytest.param(
-            "c = MatMul(x, W) n = BatchNormalization(c, s, b, m, v) y = Add(one, n)", id="an Add behind a new Add"
+            "n = BatchNormalization(x, s, b, m, v) k = BatchNormalization(n, p, z, z, v) "
+            "q = MaxPool<kernel_shape = [3]>(k) y = BatchNormalization(q, p, z, z, v)",
+            id="three to merge, of which one was pushed",
+        ),
+        pytest.param(
+            "c = MatMul(W4, x) n = BatchNormalization(c, s, b, m, v) y = Add(one, n)",
+            id="an Add behind a new Add",
         ),
     ],
 )
 def test_folding_again_finds_nothing(nodes: str) -> None:
     scale, bias, mean, variance = statistics(4)
-    constants: dict[str, Any] = {"s": scale, "b": bias, "m": mean, "v": variance, "W": normal(4, 4)}
-    model = graph_model(f"(float[2,4] x) => (float[] y) {{ {nodes} }}", one=np.ones((1, 1, 1), np.float32), **constants)
+    constants: dict[str, Any] = {"s": scale, "b": bias, "m": mean, "v": variance, "W4": normal(4, 4)}
+    constants |= {"p": np.abs(scale), "z": np.zeros(4, np.float32), "one": np.ones((1, 1, 1, 1), np.float32)}
+    model = graph_model(f"(float[2,4,6] x) => (float[] y) {{ {nodes} }}", **constants)
     once = bnfold.fold(model)
     assert once
     assert not bnfold.fold(once.model), op_types(once.model)
