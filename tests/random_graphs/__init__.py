@@ -1,0 +1,19 @@
+"""Random graphs of all operators that have rules: folded equals original, whatever the graph."""
+
+from random_graphs import (  # importing a module of steps registers them
+    affines,
+    bodies,
+    convolution,
+    cropping,
+    dense,
+    joining,
+    layout,
+    pointwise,
+    pooling,
+)
+from random_graphs.build import Built, build
+from random_graphs.steps import KEEPING, STEPS
+
+MODULES = (affines, bodies, convolution, cropping, dense, joining, layout, pointwise, pooling)
+
+__all__ = ["KEEPING", "MODULES", "STEPS", "Built", "build"]

@@ -1,0 +1,165 @@
+"""What must hold of the fold of any graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, TensorProto
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
+from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
+from support import EPSILON, Array, interface, passes_checker, run_ort
+
+import bnfold
+from bnfold.model.graph import scope_protos
+from random_graphs.build import Built
+from random_graphs.truth import evaluated, in_double, sorted_model
+
+EXACT = 1e-10
+"""Of max|y|: a million epsilon, and a wrong number shows at 1e-3."""
+IN_ATTRIBUTES = 2e-6
+"""The same where a new number goes into an attribute, which is float32 in every graph."""
+ROUNDINGS = 2000
+"""How many epsilon of its own type a fold may be off: it rounds each constant once, and graphs magnify that."""
+
+
+class Vacuous(Exception):
+    """Nothing can be told from these outputs: not finite, or all one number."""
+
+
+@dataclass
+class Report:
+    """What became of the affines of one graph.
+
+    Attributes:
+        gone: how many went, by direction.
+        stayed: how many stayed, by the code of the refusal.
+    """
+
+    gone: Counter[str] = field(default_factory=Counter)
+    stayed: Counter[str] = field(default_factory=Counter)
+
+
+def examine(
+    built: Built, *, in_own_type: bool = False, smaller: bool = True, again: bool = True, **options: Any
+) -> Report:
+    """Fold the graph in its own types and in float64, and test all that must hold of any fold.
+
+    Args:
+        built: the graph.
+        in_own_type: also run both graphs on onnxruntime in the types that they have.
+        smaller: a fold may not add nodes.
+        again: a second fold may not find anything.
+        options: for `bnfold.fold`.
+
+    Raises:
+        AssertionError: something does not hold.
+        Vacuous: the graph computes nothing that would show it.
+    """
+    wide = in_double(built.model)
+    expected = [_run_wide(wide, feeds) for feeds in built.feeds]
+    _refuse_vacuous(expected)
+    result = bnfold.fold(wide, **options)
+    tolerance = IN_ATTRIBUTES if _writes_attributes(built) else EXACT
+    _compare("in float64", expected, [_run_wide(result.model, feeds) for feeds in built.feeds], tolerance)
+    own = _fold(built.model, smaller=smaller, again=again, **options)
+    narrow = [_run_wide(in_double(own.model), feeds) for feeds in built.feeds]
+    _compare("rounded", expected, narrow, max(tolerance, ROUNDINGS * _coarsest(built)))
+    if in_own_type:
+        _compare_in_own_type(built, own.model, expected)
+    return _report(result)
+
+
+def _fold(model: ModelProto, *, smaller: bool, again: bool, **options: Any) -> bnfold.FoldResult:
+    """Fold, and look at everything but the numbers."""
+    before = model.SerializeToString(deterministic=True)
+    result = bnfold.fold(model, **options)
+    folded = result.model
+    assert model.SerializeToString(deterministic=True) == before, "fold changed what the caller passed"
+    assert interface(folded) == interface(model), "inputs or outputs changed"
+    assert passes_checker(sorted_model(folded)) or not passes_checker(sorted_model(model)), "not a valid model"
+    assert not smaller or _nodes(folded) <= _nodes(model), "a fold made the graph larger"
+    other = bnfold.fold(model, **options).model
+    assert other.SerializeToString(deterministic=True) == folded.SerializeToString(deterministic=True), (
+        "not deterministic"
+    )
+    assert not again or not bnfold.fold(folded, **options), "folding again still finds something"
+    return result
+
+
+def _nodes(model: ModelProto) -> int:
+    """How many nodes all scopes have; a Constant is a weight that is written as a node."""
+    return sum(node.op_type != "Constant" for scope in scope_protos(model) for node in scope.node)
+
+
+def _run_wide(model: ModelProto, feeds: dict[str, Array]) -> list[Array]:
+    return evaluated(model, {k: v if v.dtype == np.bool_ else v.astype(np.float64) for k, v in feeds.items()})
+
+
+def _refuse_vacuous(outputs: list[list[Array]]) -> None:
+    """Every output must be finite, and tell something for the first of the feeds."""
+    if not all(np.isfinite(v).all() for values in outputs for v in values):
+        raise Vacuous
+    for values in (v for v in outputs[0] if v.dtype == np.float64):
+        if (values.size > 1 and np.ptp(values) < 1e-9) or not np.any(values):
+            raise Vacuous
+
+
+def _compare(how: str, expected: list[list[Array]], made: list[list[Array]], tolerance: float) -> None:
+    for one, other in zip(expected, made, strict=True):
+        for number, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{how}: output {number} is {b.dtype}{b.shape}"
+            if a.dtype != np.float64:
+                assert tolerance > EXACT or np.array_equal(a, b), f"{how}: output {number} has other integers"
+                continue
+            error = np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)
+            assert error <= tolerance, f"{how}: output {number} is off by {error:.1e} of its maximum"
+
+
+def _writes_attributes(built: Built) -> bool:
+    return built.options.opset < 11 and bool(built.used.keys() & {"Clip", "Pad"})
+
+
+def _coarsest(built: Built) -> float:
+    """Epsilon of the narrowest type that the graph may have."""
+    kinds = {np.dtype(v.dtype) for v in built.feeds[0].values() if v.dtype in EPSILON}
+    epsilon = max(EPSILON[kind] for kind in kinds)
+    return max(epsilon, EPSILON[np.dtype(np.float16)]) if "Cast" in built.used else epsilon
+
+
+def _compare_in_own_type(built: Built, folded: ModelProto, expected: list[list[Array]]) -> None:
+    """On onnxruntime: the fold is off by no more than a few times what the original is off by itself."""
+    if built.options.kind not in (TensorProto.FLOAT, TensorProto.FLOAT16):
+        return
+    for feeds, exact in zip(built.feeds, expected, strict=True):
+        try:
+            originals = run_ort(sorted_model(built.model), feeds)
+        except (Fail, NoKernel):
+            return  # the original does not run on this provider
+        results = run_ort(sorted_model(folded), feeds)
+        for number, (a, b, e) in enumerate(zip(originals, results, exact, strict=True)):
+            assert (a.shape, a.dtype, e.shape) == (b.shape, b.dtype, b.shape), (
+                f"onnxruntime: output {number} is {b.dtype}{b.shape}"
+            )
+            if a.dtype not in EPSILON or not np.isfinite(a.astype(np.float64)).all():
+                continue
+            scale, own = np.abs(e).max(), np.abs(a.astype(np.float64) - e).max()
+            assert own <= ROUNDINGS * _coarsest(built) * scale, (
+                f"onnxruntime: output {number} is not what it is in float64"
+            )
+            off = np.abs(b.astype(np.float64) - e).max()
+            assert off <= max(8 * own, 64 * _coarsest(built) * scale), (
+                f"onnxruntime: output {number} is off by {off / scale:.1e}"
+            )
+
+
+def _report(result: bnfold.FoldResult) -> Report:
+    report = Report()
+    for folded in result.folded:
+        report.gone[folded.direction] += 1
+    for outcome in result.plan.outcomes:
+        if outcome.refusal is not None:
+            report.stayed[outcome.refusal.code] += 1
+    return report

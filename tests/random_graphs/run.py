@@ -1,0 +1,166 @@
+"""A campaign: many random graphs, from tests/ by ``python -m random_graphs.run --count 20000 --seed 1 --jobs 2``.
+
+Failures are printed with the steps and the seed that make them again, in the fewest steps that still fail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from random_graphs import STEPS, build
+from random_graphs.check import Report, Vacuous, examine
+
+CHUNK = 50
+MOST_STEPS = 9
+LINEAR = ("Conv", "Conv, same", "ConvTranspose", "Gemm", "MatMul", "MatMul, constant left", "twins")
+FAVOURED = (
+    "Conv or Gemm, then BatchNormalization",
+    "BatchNormalization",
+    "BatchNormalization, a positive scale alone",
+    "BatchNormalization, of nothing special",
+    "constant along an axis",
+    "Conv",
+    "Gemm",
+    "MatMul",
+)
+
+
+@dataclass
+class Tally:
+    """What a campaign has seen."""
+
+    graphs: int = 0
+    vacuous: int = 0
+    operators: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    gone: Counter[str] = field(default_factory=Counter)
+    stayed: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        self.graphs += other.graphs
+        self.vacuous += other.vacuous
+        for name in ("operators", "kinds", "gone", "stayed"):
+            getattr(self, name).update(getattr(other, name))
+        self.failures += other.failures
+
+
+def drawn(seed: int, number: int) -> tuple[list[str], int]:
+    """(steps, seed) of one graph of a campaign."""
+    rng = np.random.default_rng([seed, number])
+    names = sorted(STEPS)
+    count = int(rng.integers(1, MOST_STEPS + 1))
+    steps = [str(rng.choice(LINEAR))] if rng.random() < 0.6 else []
+    steps += [str(rng.choice(FAVOURED)) if rng.random() < 0.35 else str(rng.choice(names)) for _ in range(count)]
+    return steps, int(rng.integers(10**9))
+
+
+def failure(steps: Sequence[str], seed: int, **options: Any) -> str | None:
+    """What does not hold of that graph."""
+    try:
+        examine(build(steps, seed), **options)
+    except Vacuous:
+        return None
+    except AssertionError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 (a crash is a failure like any other, whatever it is)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__} in {where.filename.rsplit('/', 1)[-1]}:{where.lineno}: {error}"
+    return None
+
+
+def shrunk(steps: list[str], seed: int, **options: Any) -> list[str]:
+    """The fewest of the steps that still fail in that way."""
+    symptom = _symptom(failure(steps, seed, **options))
+    for k in range(len(steps)):
+        fewer = steps[:k] + steps[k + 1 :]
+        if symptom and _symptom(failure(fewer, seed, **options)) == symptom:
+            return shrunk(fewer, seed, **options)
+    return steps
+
+
+def _symptom(text: str | None) -> str:
+    """A failure without its numbers."""
+    return "" if text is None else "".join(c for c in text if not c.isdigit())[:30]
+
+
+def campaign(numbers: range, seed: int, own_type_every: int, options: dict[str, Any]) -> Tally:
+    """One worker's part."""
+    tally = Tally()
+    for number in numbers:
+        steps, own = drawn(seed, number)
+        kwargs = {**options, "in_own_type": number % own_type_every == 0}
+        tally.graphs += 1
+        try:
+            built = build(steps, own)
+            report = examine(built, **kwargs)
+        except Vacuous:
+            tally.vacuous += 1
+            continue
+        except Exception:  # noqa: BLE001 (named again, in the fewest steps)
+            fewest = shrunk(steps, own, **kwargs)
+            tally.failures.append(f"{failure(fewest, own, **kwargs)}\n    failure({fewest}, {own}, **{kwargs})")
+            continue
+        _note(tally, built.used, f"opset {built.options.opset}", report)
+    return tally
+
+
+def _note(tally: Tally, used: Counter[str], kind: str, report: Report) -> None:
+    tally.operators.update(dict.fromkeys(used, 1))
+    tally.kinds[kind] += 1
+    tally.gone.update(report.gone)
+    tally.stayed.update(report.stayed)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Fold many random graphs and compare.")
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--own-type-every", type=int, default=10, help="how seldom onnxruntime is asked as well")
+    parser.add_argument("--no-again", action="store_true", help="let a second fold find something")
+    parser.add_argument("--prefer", help="passed on to bnfold.fold; a fold may add nodes then")
+    given = parser.parse_args()
+    options: dict[str, Any] = {} if given.prefer is None else {"prefer": given.prefer}
+    options |= {"smaller": given.prefer in (None, "speed"), "again": not given.no_again}
+    total, started = Tally(), time.perf_counter()
+    stop = given.start + given.count
+    parts = [range(at, min(at + CHUNK, stop)) for at in range(given.start, stop, CHUNK)]
+    work = partial(campaign, seed=given.seed, own_type_every=given.own_type_every, options=options)
+    with ProcessPoolExecutor(given.jobs) as pool:
+        for part in pool.map(work, parts):
+            total.add(part)
+            print(*part.failures, sep="\n", end="\n" if part.failures else "", flush=True)
+            _progress(total, started)
+    _summary(total, time.perf_counter() - started, given.seed)
+    return 1 if total.failures else 0
+
+
+def _progress(total: Tally, started: float) -> None:
+    if total.graphs % 1000 == 0:
+        spent = time.perf_counter() - started
+        print(f"{total.graphs} graphs, {len(total.failures)} failures, {spent:.0f} s", file=sys.stderr, flush=True)
+
+
+def _summary(total: Tally, seconds: float, seed: int) -> None:
+    print(f"seed {seed}: {total.graphs} graphs in {seconds:.0f} s, {1000 * seconds / total.graphs:.1f} ms each")
+    print(f"{len(total.failures)} failures; {total.vacuous} graphs were vacuous")
+    for name in ("gone", "stayed", "kinds", "operators"):
+        counts = getattr(total, name)
+        print(f"{name} ({sum(counts.values())}):", ", ".join(f"{k} {n}" for k, n in counts.most_common()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
