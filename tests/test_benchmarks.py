@@ -181,7 +181,11 @@ def test_a_process_that_hangs_is_ended() -> None:
 
 
 def test_the_error_is_the_first_of_a_traceback() -> None:
-    text = "W: hello\nTraceback:\n  File x\nValueError: a\n\nThe above ...\n\nTraceback:\nmy.own.PassError: b\nwarned"
+    link = "The above exception was the direct cause of the following exception:"
+    caught = "Traceback (most recent call last):\nKeyError: caught and told\nwarned\n"
+    text = (
+        f"{caught}Traceback (most recent call last):\n  File x\nValueError: a\n\n{link}\n\nTraceback:\nm.PassError: b\n"
+    )
     assert last_error(text) == "ValueError: a"
     assert last_error("one\ntwo\n") == "two"
 
