@@ -208,6 +208,10 @@ def test_the_tables_count_every_case_once() -> None:
     assert "one: of 2 cases where something folds 1 folded, 0 partly, 0 left; of 1 where nothing may go 1 right" in text
 
 
+def test_a_table_without_cases_does_not_divide_by_zero() -> None:
+    assert "No cases." in section(RESULTS[:1], versions="one 1", seconds=30)
+
+
 def page_writer() -> ModuleType:
     """docs/coverage.py, which has the name of a package that may be here too."""
     spec = importlib.util.spec_from_file_location("docs_coverage", ROOT / "docs" / "coverage.py")
