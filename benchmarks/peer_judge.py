@@ -28,7 +28,7 @@ Outcome: TypeAlias = Literal["folded", "partly", "left", "wrong", "invalid", "cr
 
 
 EPSILON_AS_DOUBLE = 1e-12
-"""An attribute is a float32; a tool that takes its epsilon for the double 1e-5 is off by 1e-13, and not wrong for it."""
+"""Attributes are float32: a tool that takes an epsilon for the double 1e-5 is off by 1e-13, which is no fault here."""
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,8 @@ def _tools(results: Iterable[Result]) -> list[str]:
 
 
 def _table(results: Sequence[Result], cell: Cell, *, by_trap: bool = False) -> str:
+    if not results:
+        return "No cases."
     tools = _tools(results)
     rows: dict[str, list[Result]] = {}
     for result in results:

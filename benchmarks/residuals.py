@@ -1,7 +1,7 @@
 """When does which form of an affine that has to stay pay on onnxruntime? Ratios of times, measured in turns.
 
-    python benchmarks/residuals.py             # all scenarios, sizes and settings: five to six minutes
-    python benchmarks/residuals.py --quick     # two sizes, one thread: less than a minute
+    python benchmarks/residuals.py             # all scenarios, sizes and settings: about five minutes
+    python benchmarks/residuals.py --quick     # two sizes, one thread: about a minute
     python benchmarks/residuals.py --only MaxPool
 
 Prints a table per scenario and setting. A cell reads `1.03 (1.01-1.05) 1.02`: the median of the form's time over that

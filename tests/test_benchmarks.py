@@ -181,7 +181,11 @@ def test_a_process_that_hangs_is_ended() -> None:
 
 
 def test_the_error_is_the_first_of_a_traceback() -> None:
-    text = "W: hello\nTraceback:\n  File x\nValueError: a\n\nThe above ...\n\nTraceback:\nmy.own.PassError: b\nwarned"
+    link = "The above exception was the direct cause of the following exception:"
+    caught = "Traceback (most recent call last):\nKeyError: caught and told\nwarned\n"
+    text = (
+        f"{caught}Traceback (most recent call last):\n  File x\nValueError: a\n\n{link}\n\nTraceback:\nm.PassError: b\n"
+    )
     assert last_error(text) == "ValueError: a"
     assert last_error("one\ntwo\n") == "two"
 
@@ -202,6 +206,10 @@ def test_the_tables_count_every_case_once() -> None:
     assert "| traps | 1 | 1 right | 0 right (1 wrong) |" in text
     assert "- crashed: f: b: `'/'`" in text
     assert "one: of 2 cases where something folds 1 folded, 0 partly, 0 left; of 1 where nothing may go 1 right" in text
+
+
+def test_a_table_without_cases_does_not_divide_by_zero() -> None:
+    assert "No cases." in section(RESULTS[:1], versions="one 1", seconds=30)
 
 
 def page_writer() -> ModuleType:

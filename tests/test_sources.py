@@ -299,12 +299,12 @@ NO_AFFINES = {
     "the rank grows, one number": ("y = Add (c, k)", X, normal(1, 1, 1, 1, 1)),
     "the channels grow": ("g = Conv (x, one) y = Mul (g, k)", X, per_channel()),
     "two axes": ("y = Mul (c, k)", X, normal(C, 4, 1)),
+    "the batch may grow": ("y = Mul (c, k)", "float[N, 3, 4, 6] x", normal(C, 1, 1, 1)),
     "the whole shape": ("y = Mul (c, k)", X, normal(2, C, 4, 6)),
 }
 OTHER_AXES = {
     "[W] with W == C": ("y = Mul (c, k)", SQUARE, normal(C)),
     "[H, 1] with H == C": ("y = Mul (c, k)", SQUARE, normal(C, 1)),
-    "the batch may grow": ("y = Mul (c, k)", "float[N, 3, 4, 6] x", normal(C, 1, 1, 1)),
     "along the batch": ("y = Mul (c, k)", X, normal(2, 1, 1, 1)),
 }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from bnfold.folding.placing import put_constant as _put_constant
 from bnfold.folding.placing import put_integers
 from bnfold.folding.plan import Change, Plan
@@ -80,6 +78,11 @@ def _fill(change: Change, adding: Source, patch: Patch, names: Names) -> None:
     adder = Operator(adding.node, op.constants, op.shapes)
     index = 1 - adding.edge[1]
     constant = adder.constant(index)
-    if constant is not None and np.prod(constant.shape) == values.size:
-        values = values.reshape(constant.shape)
+    if constant is not None and _without_leading_ones(constant.shape) == _without_leading_ones(values.shape):
+        values = values.reshape(constant.shape)  # along the same axes, so that it can take the place of the present one
     _put_constant(adder, index, values, op.float_type(1), patch, names)
+
+
+def _without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """What of a shape matters for where it is laid."""
+    return shape[next((k for k, size in enumerate(shape) if size != 1), len(shape)) :]

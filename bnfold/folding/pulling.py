@@ -16,6 +16,9 @@ class PullAttempt(Attempt):
     """Requests to make wires other than they are; the latest node is asked first."""
 
     def _refuse_bare(self, wire: Value) -> Refusal | None:
+        producer = wire.producer
+        if producer is not None and producer.address in self.context.state.pushed:
+            return Refusal("taken", producer.label, f"{named(producer)} is gone the other way")
         return refuse_wire(wire)
 
     def _edges_of(self, pending: _Pending) -> Edges:

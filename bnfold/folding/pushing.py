@@ -16,6 +16,10 @@ class PushAttempt(Attempt):
     """Maps that are owed on wires; the earliest reader is asked first."""
 
     def _refuse_bare(self, wire: Value) -> Refusal | None:
+        decided = self.context.state
+        for reader, _ in wire.value_readers:
+            if reader.address in decided.removed and reader.address not in decided.pushed:
+                return Refusal("taken", reader.label, f"{named(reader)} is gone the other way")
         return _refuse_output(wire)
 
     def _edges_of(self, pending: _Pending) -> Edges:
@@ -75,7 +79,7 @@ class PushAttempt(Attempt):
             self._ask([pending], source.node)
             return
         # What a MatMul owes behind it goes into the Add that stands there; that is no merging of two affines.
-        owed = pending.request.cause is not None
+        owed = pending.request.depth > 0
         if (self.manner.merging or owed) and not self._is_gone(source) and push.rule(source.node) is not None:
             self._offer(lambda: self._ask([pending], source.node), for_shifts_only=False)
         self.state.removed[source.node.address] = source

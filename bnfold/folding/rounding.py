@@ -84,6 +84,7 @@ def _largest_per(factor: Array, constant: Constant) -> Array:
         values = values.astype(np.float32)  # bfloat16: exact, and numpy reduces it
     if values.size == 0:
         return np.zeros(())
+    values = values.reshape((1,) * (factor.ndim - values.ndim) + values.shape)  # [*] -> [1, ..., *], the factor's rank
     shape = (1,) * (values.ndim - factor.ndim) + factor.shape  # factor: [*] -> [1, ..., *], the rank of the constant
     axes = tuple(k for k, size in enumerate(shape) if size == 1)
     largest: Array = np.maximum(values.max(axis=axes, keepdims=True), -values.min(axis=axes, keepdims=True))

@@ -180,5 +180,5 @@ def _channel_axis(op: Operator, constant: Constant, index: int) -> int | None:
     if not long:
         return 0
     axis = len(shape) - len(laid) + long[0]
-    size = shape[axis]
-    return None if isinstance(size, int) and size != laid[long[0]] else axis
+    # A size that is not known may be 1 when the model runs, and then the node makes the value larger.
+    return axis if shape[axis] == laid[long[0]] else None
