@@ -23,6 +23,9 @@ from random_graphs.check import Report, Vacuous, examine
 
 CHUNK = 50
 MOST_STEPS = 9
+BETWEEN = 0.35
+"""How many graphs are one step between a linear operator and an affine: what a map needs to get through to it."""
+AFFINES = ("scalar constant", "constant along an axis", "BatchNormalization", "BatchNormalization, of nothing special")
 LINEAR = ("Conv", "Conv, same", "ConvTranspose", "Gemm", "MatMul", "MatMul, constant left", "twins")
 FAVOURED = (
     "Conv or Gemm, then BatchNormalization",
@@ -60,6 +63,9 @@ def drawn(seed: int, number: int) -> tuple[list[str], int]:
     """(steps, seed) of one graph of a campaign."""
     rng = np.random.default_rng([seed, number])
     names = sorted(STEPS)
+    if rng.random() < BETWEEN:
+        around = [str(rng.choice(choices)) for choices in (LINEAR, names, AFFINES)]
+        return around, int(rng.integers(10**9))
     count = int(rng.integers(1, MOST_STEPS + 1))
     steps = [str(rng.choice(LINEAR))] if rng.random() < 0.6 else []
     steps += [str(rng.choice(FAVOURED)) if rng.random() < 0.35 else str(rng.choice(names)) for _ in range(count)]
