@@ -19,7 +19,7 @@ from support import Array, check_fold, graph_model, normal, op_types, statistics
 import bnfold
 from bnfold.ops.registry import pull, push
 
-AGAIN = False
+AGAIN = True
 """Whether a second fold may find nothing: not yet, see `test_folding_again_finds_nothing`."""
 
 
@@ -48,7 +48,7 @@ def test_every_step_in_front_of_a_normalization(step: str) -> None:
             continue  # the step does not fit this wire or opset
         try:
             examine(built, in_own_type=True, again=AGAIN)
-        except (Vacuous, np.exceptions.AxisError):
+        except Vacuous:
             continue
         fitting += 1
         if fitting == 3:

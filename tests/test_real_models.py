@@ -27,7 +27,7 @@ REAL = {
     "fsanet_1x1": (14, 0),
     "gtcrn_simple": (11, 0),
     "keras3_source_cnn": (0, 0),
-    "light_densenet121": (121, 0),
+    "light_densenet121": (121, 62),
     "light_inception_v2": (69, 0),
     "light_resnet50": (53, 0),
     "light_shufflenet": (49, 0),
@@ -75,10 +75,23 @@ def test_a_light_model_with_real_weights_folds_to_an_equal_one(name: str, tmp_pa
     before = tmp_path / "alive.onnx"
     onnx.save(alive(onnx.load(REAL_MODELS / f"{name}.onnx")), before)
     result = bnfold.fold(before)
-    assert not result.kept
+    assert len(result.kept) == REAL[name][1]
     result.save(tmp_path / "folded.onnx")
     report = bnfold.check(before, tmp_path / "folded.onnx", draws=2)
     assert report, [(output.max_abs, output.tolerance, output.vacuous) for output in report.outputs]
+
+
+@needs_real_models
+@pytest.mark.parametrize("name", [name for name, (_, left) in REAL.items() if left])
+def test_no_affine_is_left_as_a_batch_normalization_where_none_is_wanted(name: str, tmp_path: Path) -> None:
+    path = REAL_MODELS / f"{name}.onnx"
+    result = bnfold.fold(path, prefer="no-batchnorm")
+    assert {kept.code for kept in result.kept} <= {"training", "overridable"}, "these are no affines"
+    if not result.settled:
+        return
+    result.save(tmp_path / "folded.onnx")
+    assert bnfold.check(path, tmp_path / "folded.onnx", allow_vacuous=path.stem.startswith("light_"))
+    assert not bnfold.fold(result.model, prefer="no-batchnorm")
 
 
 def alive(model: ModelProto) -> ModelProto:

@@ -317,14 +317,10 @@ class Attempt(ABC):
         """Whether an earlier attempt took the source out already; then it can be composed with, and take nothing in."""
         return source.node.address in self.context.state.removed
 
-    def _refuse_gone(self, source: Source, request: Request) -> None:
-        """What stays stands behind (pull) or in front of (push) a source that is gone: its map is part of a total.
-
-        Raises:
-            Blocked: a part of the request may stay, and the source is gone already.
-        """
+    def _may_stay_before(self, source: Source, request: Request, edges: Edges) -> None:
+        """Beyond a source that is gone only the total with its map goes on; failing that, the request stays before it."""
         if self.manner.leaving and self._is_gone(source):
-            raise Blocked(Refusal("taken", source.node.label, f"{named(source.node)} is gone already"), request)
+            self._offer(lambda: self._leave(request, edges, None), for_shifts_only=False)
 
     def _over_another_axis(self, source: Source, request: Request) -> None:
         """Affines over different axes do not compose; the one on the way may take the other in.

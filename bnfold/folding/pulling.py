@@ -70,7 +70,7 @@ class PullAttempt(Attempt):
 
     def _compose(self, request: Request, source: Source) -> None:
         """An affine on the way: the two become one. Where that can not go on, the first may take the second in."""
-        self._refuse_gone(source, request)
+        self._may_stay_before(source, request, request.edges)
         total = source.placed.then(request.placed)
         if total is None:
             self._over_another_axis(source, request)

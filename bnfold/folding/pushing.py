@@ -72,7 +72,7 @@ class PushAttempt(Attempt):
 
     def _compose(self, pending: _Pending, source: Source) -> None:
         """An affine on the way: the two become one. Where that can not go on, the second may take the first in."""
-        self._refuse_gone(source, pending.request)
+        self._may_stay_before(source, pending.request, self._edges_of(pending))
         total = pending.request.placed.then(source.placed)
         if total is None:
             self._over_another_axis(source, pending.request)

@@ -34,6 +34,9 @@ from bnfold.model.shapes import Shapes
 from bnfold.ops.registry import pull
 from bnfold.ops.rule import Operator, Placed, Refusal
 
+MAX_CHAIN = 64
+"""How many affines in a row are looked at together: bounds the work on chains of thousands."""
+
 
 def make_plan(graph: Graph, constants: Constants, shapes: Shapes, options: Options | None = None) -> Plan:
     """Decide for every affine of the graph whether it goes, and where.
@@ -140,16 +143,27 @@ class _Search:
         """What stays of a source that can not go altogether: in another affine, or as a residual that costs less."""
         if self._is_settled(source):
             return
-        best: tuple[State, Price] | None = None
-        for made in self._ways(source):
-            saved = self._saved(made)
-            if not self.options.preference.gains(saved):
-                continue
-            if best is None or self.options.preference.is_better(saved, best[1]):
-                best = made, saved
+        best: tuple[Source, State, Price] | None = None
+        for start in dict.fromkeys((source, self._first_of_chain(source))):
+            for made in self._ways(start):
+                saved = self._saved(made)
+                if not self.options.preference.gains(saved):
+                    continue
+                if best is None or self.options.preference.is_better(saved, best[2]):
+                    best = start, made, saved
         if best is not None:
-            self._note(source, *best)
-            self._keep(best[0])
+            self._note(*best)
+            self._keep(best[1])
+
+    def _first_of_chain(self, source: Source) -> Source:
+        """The first of the affines in a row that the source ends: pushing takes them all from there."""
+        for _ in range(MAX_CHAIN):
+            producer = source.wire.producer
+            before = None if producer is None else self.sources.get(producer.address)
+            if before is None or self._is_settled(before):
+                break
+            source = before
+        return source
 
     def _note(self, source: Source, made: State, saved: Price) -> None:
         """Remember for the report what is done with a source that can not go altogether."""

@@ -269,10 +269,11 @@ def _composed(first: Taken, index: int, second: Rescale | None) -> Rescale | Non
     before = first.constants.get(base)
     if before is None:
         return Rescale(second.factor, second.offset, of=base)
-    offset = None if before.offset is None else second.factor * before.offset
-    if second.offset is not None:
-        offset = second.offset if offset is None else offset + second.offset
-    return Rescale(second.factor * before.factor, offset, of=base if before.of is None else before.of)
+    with np.errstate(over="ignore", invalid="ignore"):  # a number that is not finite is refused, not warned about
+        offset = None if before.offset is None else second.factor * before.offset
+        if second.offset is not None:
+            offset = second.offset if offset is None else offset + second.offset
+        return Rescale(second.factor * before.factor, offset, of=base if before.of is None else before.of)
 
 
 @dataclass(frozen=True, eq=False)

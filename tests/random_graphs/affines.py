@@ -9,11 +9,6 @@ from random_graphs.builder import Builder, Wire
 from random_graphs.numbers import constant, laid, positive, vector
 from random_graphs.steps import step, taken
 
-OPEN_SIZES_GROW = False
-"""Whether a constant may be longer than an open size that is 1 when the model runs, so that the node makes it grow.
-
-A fold takes such a node for an affine today: pinned in tests/test_random_graphs.py. True when it no longer does.
-"""
 ARITHMETIC = ("Mul", "Add", "Sub", "Div")
 
 
@@ -152,7 +147,6 @@ def higher(b: Builder, wire: Wire) -> Wire:
 @step("constant of another size")
 def wider(b: Builder, wire: Wire) -> Wire:
     """An axis of size 1 grows to the size of the constant."""
-    b.require(OPEN_SIZES_GROW or b.whole.options.open_axes == "none")
     single = [k for k, size in enumerate(wire.shape) if size == 1]
     b.require(bool(single))
     axis = int(b.pick(*single))
