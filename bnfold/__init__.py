@@ -27,8 +27,9 @@ if TYPE_CHECKING:
         TargetError,
         UsageError,
     )
-    from bnfold.folding.fold import Folded, FoldResult, Kept, Settlement
+    from bnfold.folding.fold import FoldResult
     from bnfold.folding.inspection import AffineInfo, Inspection
+    from bnfold.folding.rounds import Folded, Kept, Settlement
 
 __all__ = [
     "AffineInfo",
@@ -66,7 +67,8 @@ _HOMES = {
         "TargetError",
         "UsageError",
     ),
-    "bnfold.folding.fold": ("FoldResult", "Folded", "Kept", "Settlement"),
+    "bnfold.folding.fold": ("FoldResult",),
+    "bnfold.folding.rounds": ("Folded", "Kept", "Settlement"),
     "bnfold.folding.inspection": ("AffineInfo", "Inspection"),
 }
 

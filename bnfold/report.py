@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bnfold.checking import CheckReport, OutputComparison
-    from bnfold.folding.fold import FoldResult, Settlement
+    from bnfold.folding.fold import FoldResult
     from bnfold.folding.inspection import AffineInfo, Inspection
+    from bnfold.folding.rounds import Settlement
 
 SCHEMA = 1
 

@@ -440,7 +440,7 @@ def test_backend_networks_that_fold_keep_their_other_nodes_and_their_stored_outp
     result = bnfold.fold(stored)
     model, folded = result.container.proto, result.model
     assert len(result.folded) > 40
-    touched = result.patch.removed | set(result.plan.changes)
+    touched = result.rounds[0].patch.removed | set(result.plan.changes)
     others = [
         wire(node)
         for node, view in zip(model.graph.node, result.plan.graph.main.nodes, strict=True)

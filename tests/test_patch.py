@@ -197,7 +197,7 @@ def test_applying_a_patch_twice_gives_the_same_and_changes_no_original() -> None
     model = conv_bn()
     result = bnfold.fold(model)
     before = model.SerializeToString()
-    one, other = (apply(result.patch, result.plan.graph) for _ in range(2))
+    one, other = (apply(result.rounds[0].patch, result.plan.graph) for _ in range(2))
     assert one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
     assert model.SerializeToString() == before
     assert op_types(one) == ["Conv"]

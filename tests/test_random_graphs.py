@@ -135,7 +135,6 @@ def test_a_constant_longer_than_an_open_size_makes_the_value_grow(
     assert np.allclose(made, expected, rtol=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="bnfold/folding/search.py: each affine is tried once in each direction")
 @pytest.mark.parametrize(
     "nodes",
     [

@@ -318,7 +318,7 @@ class Attempt(ABC):
         return source.node.address in self.context.state.removed
 
     def _may_stay_before(self, source: Source, request: Request, edges: Edges) -> None:
-        """Beyond a source that is gone only the total with its map goes on; failing that, the request stays before it."""
+        """Beyond a source that is gone only the total with its map goes on; failing that, the request stays here."""
         if self.manner.leaving and self._is_gone(source):
             self._offer(lambda: self._leave(request, edges, None), for_shifts_only=False)
 

@@ -1,11 +1,11 @@
-"""Plan, patch, result."""
+"""Fold a model: round after round until nothing more is gained, and the result."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,81 +13,15 @@ from onnx import ModelProto
 
 import bnfold.ops  # noqa: F401 (fills the registry of rules)
 from bnfold.errors import TargetError
-from bnfold.folding.edits import make_patch
+from bnfold.folding.growth import growth_remark
 from bnfold.folding.options import Options
-from bnfold.folding.plan import Outcome, Plan, Residual, Settled
-from bnfold.folding.quantized import quantization_remarks
-from bnfold.folding.search import make_plan
-from bnfold.folding.sources import BATCH_NORMALIZATION
-from bnfold.folding.specializing import Specialized, specialized
-from bnfold.folding.wiring import Labels
-from bnfold.model.constants import Constants
+from bnfold.folding.plan import Plan
+from bnfold.folding.rounds import Folded, Kept, Round, Settlement, make_round, specialized_plan
 from bnfold.model.container import Container, ModelLike, open_model
-from bnfold.model.graph import Graph
-from bnfold.model.patch import Patch, apply
-from bnfold.model.shapes import Shapes
 from bnfold.model.writing import Staged, staged
-from bnfold.ops.rule import Refusal
 
-
-@dataclass(frozen=True)
-class Folded:
-    """An affine that is gone.
-
-    Attributes:
-        node: its name, or operator and output where it has none.
-        op_type: its operator.
-        direction: "pull" (towards the inputs), "push" (towards the outputs) or "remove".
-        into: the operators that absorbed it.
-    """
-
-    node: str
-    op_type: str
-    direction: str
-    into: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A BatchNormalization that is still there.
-
-    Attributes:
-        node: its name, or operator and output where it has none.
-        op_type: its operator.
-        code: a stable word for why.
-        reason: a sentence that names the node that blocks, and says what would unblock it.
-    """
-
-    node: str
-    op_type: str
-    code: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Settlement:
-    """Affines that could not go altogether, and what was done instead.
-
-    Attributes:
-        affines: their names.
-        left: the names of the nodes that stand for what stays of them.
-        op_types: the operators of those nodes.
-        replaced: operators that became another one, or got a constant map added behind them.
-        nodes: how many nodes more the graph has; below 0 how many less.
-        elements: how many elements more it writes at run time, by the sizes that they are to be multiplied with:
-            ``{"N": -4096}`` is 4096 less for each unit of N, ``{"": 8}`` 8 more in all.
-        bytes: how many bytes of constants came.
-        reason: why the affines could not go.
-    """
-
-    affines: tuple[str, ...]
-    left: tuple[str, ...]
-    op_types: tuple[str, ...]
-    replaced: tuple[str, ...]
-    nodes: int
-    elements: dict[str, int]
-    bytes: int
-    reason: str
+MAX_ROUNDS = 4
+"""How often a model is folded at most: a second round rarely finds anything, a third one was never seen to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,77 +30,53 @@ class FoldResult:
 
     Attributes:
         container: the model as it came in.
-        plan: where each affine went, or why it stayed.
-        patch: the edits that the plan came to.
-        labels: what the nodes of each residual are called.
-        inlined: which calls of functions have their bodies in their places in the model that the plan speaks of.
+        rounds: what was done, one round on what the one before it had made; at least one.
     """
 
     container: Container
-    plan: Plan
-    patch: Patch
-    labels: Labels
-    inlined: tuple[str, ...] = ()
+    rounds: tuple[Round, ...]
 
     def __bool__(self) -> bool:
-        return bool(self.plan.removed)
+        return bool(self.rounds[0])
 
-    @cached_property
+    @property
+    def plan(self) -> Plan:
+        """Where each affine of the model as it came in went, or why it stayed."""
+        return self.rounds[0].plan
+
+    @property
     def model(self) -> ModelProto:
         """The folded model; weights that were external and are not folded still are, relative to the same folder."""
-        return apply(self.patch, self.plan.graph)
+        return self.rounds[-1].model
 
     @cached_property
     def folded(self) -> tuple[Folded, ...]:
-        """Every affine that is gone, in the order of the file."""
-        return tuple(self._folded(outcome) for outcome in self.plan.outcomes if self._is_gone(outcome))
+        """Every affine that is gone, in the order of the file; what later rounds took out comes last."""
+        found: list[Folded] = []
+        made: set[str] = set()
+        for done in self.rounds:
+            later = {entry.node: entry for entry in done.folded}
+            found = [_resolved(entry, later) for entry in found]
+            found += [entry for entry in done.folded if entry.node not in made]
+            made |= {label for labels in done.labels.values() for label in labels}
+        return tuple(found)
 
-    def _is_gone(self, outcome: Outcome) -> bool:
-        """Whether an affine is gone, and does not stay as the Add that an operator needs behind it."""
-        return outcome.folds and outcome.node.address in self.patch.removed
-
-    def _folded(self, outcome: Outcome) -> Folded:
-        left = (label for residual in outcome.residuals for label in self.labels[residual.wire])
-        into = (*(node.label for node in outcome.into), *left)
-        pushed = outcome.node.address in self.plan.pushed
-        direction = "remove" if not into else "push" if pushed else "pull"
-        return Folded(outcome.node.label, outcome.node.op_type, direction, into)
-
-    @cached_property
+    @property
     def kept(self) -> tuple[Kept, ...]:
         """Every BatchNormalization that is still there, with the reason, in the order of the file."""
-        found: list[Kept] = []
-        seen: set[Residual] = set()
-        for outcome in self.plan.outcomes:
-            if outcome.is_normalization and outcome.refusal and not outcome.gone:
-                found.append(_kept(outcome.node.label, outcome.refusal))
-            for residual in outcome.residuals:
-                if residual.is_normalization and residual not in seen:
-                    seen.add(residual)
-                    found.append(_kept(self.labels[residual.wire][0], outcome.refusal))
-        return tuple(found)
+        return self.rounds[-1].kept
 
     @cached_property
     def settled(self) -> tuple[Settlement, ...]:
         """What was done with affines that could not go altogether, and what it costs."""
-        return tuple(self._settlement(settled) for settled in self.plan.settled)
+        return tuple(entry for done in self.rounds for entry in done.settled)
 
-    def _settlement(self, settled: Settled) -> Settlement:
-        return Settlement(
-            affines=tuple(node.label for node in settled.nodes),
-            left=tuple(label for wire in settled.wires for label in self.labels[wire]),
-            op_types=tuple(form for wire in settled.wires for form in self.plan.residuals[wire].forms),
-            replaced=tuple(node.label for node in settled.replaced),
-            nodes=-settled.nodes_saved,
-            elements={" x ".join(key): -count for key, count in settled.elements_saved.items()},
-            bytes=settled.bytes_added,
-            reason=settled.refusal.text if settled.refusal else "",
-        )
-
-    @property
+    @cached_property
     def remarks(self) -> tuple[str, ...]:
         """What a person should know besides."""
-        return (*self.inlined, *self.plan.remarks, *quantization_remarks(self.plan))
+        found = [remark for done in self.rounds for remark in done.remarks]
+        growth = growth_remark(self.container, self.rounds)
+        return tuple(dict.fromkeys([*found, *([growth] if growth else [])]))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model: lossless, and in one step. With nothing folded, the file is what came in, byte for byte.
@@ -184,16 +94,24 @@ class FoldResult:
         if any(Path(path).exists() and file.samefile(path) for file in self.container.data_files):
             raise TargetError(f"'{path}' holds the weights of {self.container.name}; give another output")
         content = self.model if self else self._unchanged()
-        with staged(content, path, self.container.base_dir, self.patch.fresh_names) as work:
+        with staged(
+            content,
+            path,
+            self.container.base_dir,
+            frozenset[str]().union(*(done.patch.fresh_names for done in self.rounds)),
+        ) as work:
             yield work
 
     def _unchanged(self) -> bytes:
         return self.container.raw or self.container.proto.SerializeToString()
 
 
-def _kept(label: str, refusal: Refusal | None) -> Kept:
-    code, reason = ("", "") if refusal is None else (refusal.code, refusal.reason)
-    return Kept(label, BATCH_NORMALIZATION, code, reason)
+def _resolved(entry: Folded, later: dict[str, Folded]) -> Folded:
+    """An entry whose absorbers were affines that a later round took out: what absorbed those, in their place."""
+    if later.keys().isdisjoint(entry.into):
+        return entry
+    into = (name for label in entry.into for name in (later[label].into if label in later else (label,)))
+    return replace(entry, into=tuple(dict.fromkeys(into)))
 
 
 def fold(
@@ -212,28 +130,15 @@ def fold(
     """
     options = options or Options()
     container = open_model(model, base_dir=base_dir)
-    made = _specialized(container, options)
-    return FoldResult(
-        container, made.plan, *make_patch(made.plan, freeze=options.freeze_initializers), inlined=made.remarks
-    )
+    rounds = [make_round(container, container.proto, options)]
+    while rounds[-1] and not rounds[-1].is_last and len(rounds) < MAX_ROUNDS:
+        again = make_round(container, rounds[-1].model, options.after(sum(done.plan.folds for done in rounds)))
+        if not again:
+            break
+        rounds.append(again)
+    return FoldResult(container, tuple(rounds))
 
 
 def plan_for(container: Container, options: Options) -> Plan:
     """The plan alone, nothing carried out."""
-    return _specialized(container, options).plan
-
-
-def _specialized(container: Container, options: Options) -> Specialized:
-    """The plan, of the model as it came or with the bodies of functions in the place of calls.
-
-    Where the caller names nodes, the functions stay: in a body at another place, nodes have other names.
-    """
-
-    def planned(proto: ModelProto) -> Plan:
-        graph = Graph(proto)
-        shapes = Shapes(graph, freeze=options.freeze_initializers)
-        constants = Constants(graph, container.base_dir, freeze=options.freeze_initializers, shapes=shapes)
-        return make_plan(graph, constants, shapes, options)
-
-    plan = planned(container.proto)
-    return Specialized(plan) if options.only or options.skip else specialized(plan, planned)
+    return specialized_plan(container, container.proto, options).plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from bnfold.errors import UsageError
@@ -28,6 +28,7 @@ class Options:
     skip: tuple[str, ...] = ()
     max_folds: int | None = None
     residuals: bool = True
+    is_first_round: bool = True
 
     def __post_init__(self) -> None:
         if self.prefer not in PREFERENCES:
@@ -41,6 +42,11 @@ class Options:
     def preference(self) -> Preference:
         """What the fold is to come to."""
         return Preference(self.prefer)
+
+    def after(self, folds: int) -> Options:
+        """The options of another round, when there have been so many folds."""
+        rest = None if self.max_folds is None else max(self.max_folds - folds, 0)
+        return replace(self, max_folds=rest, is_first_round=False)
 
     def refuse_source(self, node: Node) -> Refusal | None:
         """Why an affine is to stay, as the caller has chosen."""
@@ -60,7 +66,7 @@ class Options:
         Raises:
             UsageError: one of them is not.
         """
-        waiting = {*self.only, *self.skip}
+        waiting = {*self.only, *self.skip} if self.is_first_round else set()
         for node in nodes:
             waiting -= {pattern for pattern in waiting if _matches(node, (pattern,))}
             if not waiting:

@@ -142,6 +142,7 @@ class Plan:
         residuals: maps that stay as nodes, by wire.
         outcomes: every affine of the graph, in the order of the file.
         settled: what was done with those that could not go altogether, in the order of the search.
+        folds: how many steps the search has taken.
     """
 
     graph: Graph
@@ -151,6 +152,7 @@ class Plan:
     residuals: Mapping[Value, Residual]
     outcomes: tuple[Outcome, ...]
     settled: tuple[Settled, ...] = ()
+    folds: int = 0
 
     @property
     def remarks(self) -> tuple[str, ...]:

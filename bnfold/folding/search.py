@@ -69,6 +69,7 @@ def make_plan(graph: Graph, constants: Constants, shapes: Shapes, options: Optio
         MappingProxyType(state.residuals),
         outcomes,
         tuple(search.settled),
+        search.folds,
     )
 
 
@@ -86,7 +87,7 @@ class _Search:
         self.settled: list[Settled] = []
         self.state = State()
         self._blocked: dict[Value, Refusal] = {}
-        self._folds = 0
+        self.folds = 0
 
     def operator(self, node: Node) -> Operator:
         """The node with its constants and shapes."""
@@ -220,7 +221,7 @@ class _Search:
         address = source.node.address
         if address in self.state.removed or address in self.state.changes:
             return True
-        if self.options.max_folds is not None and self._folds >= self.options.max_folds:
+        if self.options.max_folds is not None and self.folds >= self.options.max_folds:
             text = f"{named(source.node)} comes after the largest number of folds, {self.options.max_folds}"
             self.refusals[address] = Refusal("max-folds", source.node.label, text)
             return True
@@ -304,7 +305,7 @@ class _Search:
             if not made.residuals:
                 self.refusals.pop(address, None)
         self.state.adopt(made)
-        self._folds += 1
+        self.folds += 1
 
     def _saved(self, made: State) -> Price:
         return saved_by(made, self.state, self.shapes)

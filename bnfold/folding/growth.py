@@ -1,0 +1,43 @@
+"""How much larger a folded model is, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from onnx import TensorProto, helper
+
+from bnfold.folding.rounds import Round
+from bnfold.model.container import Container
+from bnfold.model.external import external_tensors
+
+NAMED = 3
+"""How many of the largest new constants are named."""
+
+
+def growth_remark(container: Container, rounds: Sequence[Round]) -> str:
+    """A sentence when the model grows by more than half: by how much, and for which constants; else nothing.
+
+    A weight that was made by ConstantOfShape has to be written out, and a weight with other readers is cloned.
+    """
+    added = [tensor for done in rounds for tensors in done.patch.added.values() for tensor in tensors]
+    size = sum(tensor.ByteSize() for tensor in added)
+    before = _size(container)
+    if 2 * size <= before:
+        return ""
+    largest = sorted(added, key=TensorProto.ByteSize, reverse=True)[:NAMED]
+    names = ", ".join(f"'{tensor.name}' ({tensor.ByteSize():,d} bytes)" for tensor in largest)
+    return (
+        f"the model grows from {before:,d} bytes by {size:,d}: weights that were computed when it runs, or that others "
+        f"read too, are written as constants of their own; the largest are {names}"
+    )
+
+
+def _size(container: Container) -> int:
+    """Bytes of the model, and of the weights that lie in files of their own, as it declares them."""
+    own = len(container.raw) if container.raw else container.proto.ByteSize()
+    return own + sum(_declared(tensor) for tensor in external_tensors(container.proto))
+
+
+def _declared(tensor: TensorProto) -> int:
+    return prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
