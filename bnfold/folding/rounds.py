@@ -104,9 +104,17 @@ class Round:
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing stays or comes of which another round could make more."""
+        """Whether nothing stays or comes of which another round could make more.
+
+        Where bodies of functions were put in, more is known of shapes than there was.
+        """
         adds = any(change.taken.behind is not None for change in self.plan.changes.values())
-        return not adds and not self.plan.residuals and all(outcome.folds for outcome in self.plan.outcomes)
+        return (
+            not adds
+            and not self.inlined
+            and not self.plan.residuals
+            and all(outcome.folds for outcome in self.plan.outcomes)
+        )
 
     @cached_property
     def model(self) -> ModelProto:

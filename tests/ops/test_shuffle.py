@@ -192,12 +192,13 @@ def test_depth_to_space_in_six_dimensions_carries_the_map_to_the_layer_in_front(
     )
 
 
-def test_affines_within_and_behind_a_shuffle_do_not_compose_over_other_axes() -> None:
-    """The one within lies over one axis and goes alone; the one behind can not pass it, and says so."""
+def test_affines_within_and_behind_a_shuffle_go_one_after_the_other() -> None:
+    """They lie over other axes and do not compose: the one within goes alone, then the one behind can pass."""
     nodes = shuffle("c", "h", between="u = Mul (t, k)")
     constants: dict[str, Any] = {**sizes(12, 3), "k": normal(4, 1, 1, 1)}
-    result = check_fold(pulled(nodes, **constants), kept=["axes"])
-    assert [folded.op_type for folded in result.folded] == ["Mul"]
+    result = check_fold(pulled(nodes, **constants))
+    assert [folded.op_type for folded in result.folded] == ["Mul", "BatchNormalization"]
+    assert len(result.rounds) == 2
 
 
 # --- The representation ---
