@@ -74,6 +74,7 @@ class Request:
         cause: the request that it came from.
         edges: who is to see the map, where that is not every reader (pull).
         depth: how many operators it has passed.
+        beyond: it has passed a source that was gone before, and so says a total of which a part is decided already.
     """
 
     wire: Value
@@ -81,6 +82,7 @@ class Request:
     cause: Request | None = None
     edges: frozenset[Edge] = frozenset()
     depth: int = 0
+    beyond: bool = False
 
 
 class Blocked(Exception):
@@ -232,14 +234,16 @@ class Attempt(ABC):
         """Remember another way, to be gone from here if this one is refused."""
         self._detours.append(_Detour(self.state.copy(), list(self._pending), resume, for_shifts_only))
 
-    def _arrive(self, wire: Value, placed: Placed, cause: Request | None, edges: Edges = ()) -> None:
+    def _arrive(
+        self, wire: Value, placed: Placed, cause: Request | None, edges: Edges = (), *, beyond: bool = False
+    ) -> None:
         """Go on from a source that is gone: even where no map is left to take, the wire has to be free.
 
         Raises:
             Blocked: something else sees it.
         """
         if not placed.affine.is_identity:
-            self._request(Request(wire, placed, cause, frozenset(edges), cause.depth if cause else 0))
+            self._request(Request(wire, placed, cause, frozenset(edges), cause.depth if cause else 0, beyond))
             return
         refusal = self._refuse_bare(wire)
         if refusal is not None:
@@ -276,7 +280,7 @@ class Attempt(ABC):
         Raises:
             Blocked: there is one.
         """
-        if self._has_map(request.wire, edges):
+        if request.beyond or self._has_map(request.wire, edges):
             text = f"'{request.wire.name}' has another affine already"
             raise Blocked(Refusal("taken", request.wire.name, text), request, final=True)
 
@@ -319,7 +323,7 @@ class Attempt(ABC):
 
     def _may_stay_before(self, source: Source, request: Request, edges: Edges) -> None:
         """Beyond a source that is gone only the total with its map goes on; failing that, the request stays here."""
-        if self.manner.leaving and self._is_gone(source):
+        if self.manner.leaving and self._is_gone(source) and not request.beyond:
             self._offer(lambda: self._leave(request, edges, None), for_shifts_only=False)
 
     def _over_another_axis(self, source: Source, request: Request) -> None:

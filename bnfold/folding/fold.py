@@ -131,7 +131,7 @@ def fold(
     options = options or Options()
     container = open_model(model, base_dir=base_dir)
     rounds = [make_round(container, container.proto, options)]
-    while rounds[-1] and not rounds[-1].is_last and len(rounds) < MAX_ROUNDS:
+    while rounds[-1] and len(rounds) < MAX_ROUNDS:
         again = make_round(container, rounds[-1].model, options.after(sum(done.plan.folds for done in rounds)))
         if not again:
             break

@@ -79,7 +79,8 @@ class PullAttempt(Attempt):
         if self.manner.merging and not self._is_gone(source) and pull.rule(source.node) is not None:
             self._offer(lambda: self._ask([request], source.node), for_shifts_only=False)
         self.state.removed[source.node.address] = source
-        self._arrive(source.wire, total, request, [source.edge])
+        beyond = request.beyond or self._is_gone(source)
+        self._arrive(source.wire, total, request, [source.edge], beyond=beyond)
 
     def _ask(self, requests: list[Request], node: Node) -> None:
         known = self._change(node)

@@ -84,7 +84,8 @@ class PushAttempt(Attempt):
             self._offer(lambda: self._ask([pending], source.node), for_shifts_only=False)
         self.state.removed[source.node.address] = source
         self.state.pushed.add(source.node.address)
-        self._arrive(source.output, total, pending.request)
+        beyond = pending.request.beyond or self._is_gone(source)
+        self._arrive(source.output, total, pending.request, beyond=beyond)
 
     def _ask(self, requests: list[_Pending], node: Node) -> None:
         known, request = self._change(node), requests[0].request

@@ -102,20 +102,6 @@ class Round:
     def __bool__(self) -> bool:
         return bool(self.plan.removed)
 
-    @property
-    def is_last(self) -> bool:
-        """Whether nothing stays or comes of which another round could make more.
-
-        Where bodies of functions were put in, more is known of shapes than there was.
-        """
-        adds = any(change.taken.behind is not None for change in self.plan.changes.values())
-        return (
-            not adds
-            and not self.inlined
-            and not self.plan.residuals
-            and all(outcome.folds for outcome in self.plan.outcomes)
-        )
-
     @cached_property
     def model(self) -> ModelProto:
         """The folded model; weights that were external and are not folded still are, relative to the same folder."""

@@ -80,7 +80,8 @@ def _fold(model: ModelProto, *, smaller: bool, again: bool, **options: Any) -> b
     assert model.SerializeToString(deterministic=True) == before, "fold changed what the caller passed"
     assert interface(folded) == interface(model), "inputs or outputs changed"
     assert passes_checker(sorted_model(folded)) or not passes_checker(sorted_model(model)), "not a valid model"
-    assert not smaller or _nodes(folded) <= _nodes(model), "a fold made the graph larger"
+    inlined = any(done.inlined for done in result.rounds)  # a body in the place of each call is written more than once
+    assert not smaller or inlined or _nodes(folded) <= _nodes(model), "a fold made the graph larger"
     other = bnfold.fold(model, **options).model
     assert other.SerializeToString(deterministic=True) == folded.SerializeToString(deterministic=True), (
         "not deterministic"
