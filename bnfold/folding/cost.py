@@ -95,6 +95,11 @@ class Preference:
         """Whether a BatchNormalization less is worth more than anything else."""
         return self.name == "no-batchnorm"
 
+    @property
+    def is_for_onnxruntime(self) -> bool:
+        """Whether what onnxruntime runs in one pass counts as one node; quantizers and accelerators count otherwise."""
+        return not self.avoids_normalizations
+
     def gains(self, saved: Price) -> bool:
         """Whether that is worth a change of the graph."""
         if self.avoids_normalizations and saved.normalizations:
@@ -116,7 +121,7 @@ class Preference:
         return (saved.arithmetic, saved.bytes) > (than.arithmetic, than.bytes)
 
 
-def saved_by(made: State, present: State, shapes: Shapes) -> Price:
+def saved_by(made: State, present: State, shapes: Shapes, preference: Preference) -> Price:
     """What a graph saves by an attempt, compared with what has been decided before it."""
     gone, come = Price(), Price()
     for address, source in made.removed.items():
@@ -126,9 +131,9 @@ def saved_by(made: State, present: State, shapes: Shapes) -> Price:
     for residual in made.residuals.values():
         _add_residual(come, residual, shapes)
     for address, change in made.changes.items():
-        _add_change(come, change, shapes, made)
+        _add_change(come, change, shapes, made, preference)
         if address in present.changes:
-            _add_change(gone, present.changes[address], shapes, present)
+            _add_change(gone, present.changes[address], shapes, present, preference)
     return gone.minus(come)
 
 
@@ -139,13 +144,13 @@ def _add_residual(price: Price, residual: Residual, shapes: Shapes) -> None:
         price.bytes += residual.placed.affine.channels * 8  # the type hardly matters here
 
 
-def _add_change(price: Price, change: Change, shapes: Shapes, state: State) -> None:
+def _add_change(price: Price, change: Change, shapes: Shapes, state: State, preference: Preference) -> None:
     op, output = change.op, change.op.node.outputs[0]
     if output is None:
         return
     if change.taken.behind is not None:
         price.add(output, shapes, passes=1 if isinstance(change.taken.behind, Placed) else 2)
-    if change.taken.op_type is not None and _is_fused(op.node, state):
+    if change.taken.op_type is not None and preference.is_for_onnxruntime and _is_fused(op.node, state):
         price.add(output, shapes)
     for index, rescale in change.taken.constants.items():
         price.bytes += 0 if rescale is None else new_bytes(op, index, rescale)

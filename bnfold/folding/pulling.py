@@ -49,7 +49,8 @@ class PullAttempt(Attempt):
             Blocked: there is none, or no map at all passes the wire.
         """
         wire = request.wire
-        refusal = self.context.remembered(wire) or refuse_wire(wire)
+        # What stays may stay anywhere on the way, so that it matters where exactly the way ends.
+        refusal = (None if self.manner.leaving else self.context.remembered(wire)) or refuse_wire(wire)
         if wire in self.context.state.residuals:
             raise Blocked(_refuse_residual(wire), request, final=True)
         if refusal is not None or wire.producer is None:

@@ -308,7 +308,7 @@ class _Search:
         self.folds += 1
 
     def _saved(self, made: State) -> Price:
-        return saved_by(made, self.state, self.shapes)
+        return saved_by(made, self.state, self.shapes, self.options.preference)
 
     def _takes_a_normalization(self, made: State) -> bool:
         return any(s.is_normalization for address, s in made.removed.items() if address not in self.state.removed)

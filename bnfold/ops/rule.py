@@ -408,8 +408,11 @@ def scaled_behind(op: Operator, behind: Placed | Factor, following: Placed | Non
         if scaled_one is not None:
             return scaled_one.shifting
         behind = laid(op, behind)
-    factor = following.affine.scale  # [C] -> [C, 1, ..., 1]
-    return behind * (factor.reshape(()) if following.is_uniform else along(factor, 0, _rank(op) - following.axis))
+    factor = following.affine.scale
+    if following.is_uniform:
+        return behind * factor.reshape(())
+    rank = op.output_rank() or behind.ndim
+    return behind * along(factor, 0, rank - following.axis)  # [C] -> [C, 1, ..., 1]
 
 
 def laid(op: Operator, shift: Placed) -> Factor:
