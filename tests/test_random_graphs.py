@@ -157,3 +157,16 @@ def test_folding_again_finds_nothing(nodes: str) -> None:
     once = bnfold.fold(model)
     assert once
     assert not bnfold.fold(once.model), op_types(once.model)
+
+
+@pytest.mark.parametrize(
+    ("steps", "seed"),
+    [
+        pytest.param(
+            ["MatMul", "AveragePool", "Split"], 670804643, id="what stayed forgot what the way to it had taken"
+        ),
+        pytest.param(["Conv", "global pool", "normalization written out"], 665801604, id="a map that was gone, twice"),
+    ],
+)
+def test_a_part_that_stays_is_the_part_that_is_missing(steps: list[str], seed: int) -> None:
+    examine(build(steps, seed), in_own_type=True)

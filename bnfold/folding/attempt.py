@@ -211,6 +211,7 @@ class Attempt(ABC):
     def _take_detour(self, blocked: Blocked) -> bool:
         """Back to the last choice, to go the other way; whether there was one."""
         self._note(blocked)
+        here = self.state, self._pending
         while self._detours and self._detours_left:
             detour = self._detours.pop()
             if detour.for_shifts_only and blocked.refusal.code != "shift":
@@ -224,6 +225,7 @@ class Attempt(ABC):
                 self._note(blocked)
                 continue
             return True
+        self.state, self._pending = here  # what was refused may stay where it is
         return False
 
     def _note(self, blocked: Blocked) -> None:

@@ -105,7 +105,7 @@ def test_one_blocked_branch_keeps_every_branch_as_it_was(code: str, nodes: str, 
     x = f"{X}, float[2, 8, 4, 6] i" if "i)" in nodes else X
     model = joined(nodes, x=x, outputs=outputs, positive=True)
     assert refusal(model).code == code
-    assert bnfold.fold(model).model == model
+    assert bnfold.fold(model, residuals=False).model == model
 
 
 BROADCAST = {
