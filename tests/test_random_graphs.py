@@ -19,8 +19,8 @@ from support import Array, check_fold, graph_model, normal, op_types, statistics
 import bnfold
 from bnfold.ops.registry import pull, push
 
-AGAIN = True
-"""Whether a second fold may find nothing: not yet, see `test_folding_again_finds_nothing`."""
+AGAIN = False
+"""Whether a second fold may find nothing: it does in about one of a thousand graphs, most with unsorted nodes."""
 
 
 def examined(built: Built, *, in_own_type: bool = False) -> None:
