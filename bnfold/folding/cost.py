@@ -140,8 +140,12 @@ def saved_by(made: State, present: State, shapes: Shapes, preference: Preference
 def _add_residual(price: Price, residual: Residual, shapes: Shapes) -> None:
     normalizations = residual.forms.count("BatchNormalization")
     price.add(residual.wire, shapes, nodes=len(residual.forms), normalizations=normalizations)
-    if residual.moved is None:
-        price.bytes += residual.placed.affine.channels * 8  # the type hardly matters here
+    if residual.moved is None:  # as if all were float32: the type hardly matters here
+        price.bytes += 4 * (4 * residual.channels if normalizations else len(residual.forms) * _numbers(residual))
+
+
+def _numbers(residual: Residual) -> int:
+    return residual.placed.affine.channels
 
 
 def _add_change(price: Price, change: Change, shapes: Shapes, state: State, preference: Preference) -> None:
