@@ -11,108 +11,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import count
-from typing import NamedTuple, Protocol
 
-from bnfold.folding.plan import Change, Edge, Residual
+from bnfold.folding.plan import Change, Residual
+from bnfold.folding.requests import Blocked, Context, Detour, Manner, Pending, Request, named
 from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
 from bnfold.folding.state import Edges, State
-from bnfold.model.graph import ONNX_DOMAIN, Address, Node, Value
+from bnfold.model.graph import ONNX_DOMAIN, Node, Value
 from bnfold.ops.registry import EachRule, Maps, Registry, pull, push, replacing_pull, replacing_push
 from bnfold.ops.rule import Operator, Placed, Refusal, Taken, scaled_behind
 
 MAX_DETOURS = 64
 """How often one attempt may go another way: bounds the work on graphs made to be slow."""
-
-
-@dataclass(frozen=True)
-class Manner:
-    """What an attempt may do besides passing maps on.
-
-    Attributes:
-        merging: an affine on the way may stay and take the source in.
-        leaving: what is refused stays on its wire, as a residual.
-        splitting: the part of a refused map that stays while the other one goes on: "shift" or "scale"; "" for none.
-        replacing: an operator may become another one that takes the map.
-        depth: how many operators a map may pass before it stays; None for any number.
-    """
-
-    merging: bool = False
-    leaving: bool = False
-    splitting: str = ""
-    replacing: bool = False
-    depth: int | None = None
-
-
-class Context(Protocol):
-    """What attempts need to know of the search that makes them."""
-
-    sources: dict[Address, Source]
-    rank: dict[Address, int]
-    state: State
-
-    def operator(self, node: Node) -> Operator:
-        """The node with its constants and shapes."""
-
-    def remembered(self, wire: Value) -> Refusal | None:
-        """Why no map at all can be pulled up that wire, if an earlier attempt found out."""
-
-    def protected(self, node: Node) -> Refusal | None:
-        """Why the caller wants the node left as it is, if that is so."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A map on a wire: to appear there (pull), or owed there (push).
-
-    Attributes:
-        wire: the wire.
-        placed: the map.
-        cause: the request that it came from.
-        edges: who is to see the map, where that is not every reader (pull).
-        depth: how many operators it has passed.
-        beyond: it has passed a source that was gone before, and so says a total of which a part is decided already.
-    """
-
-    wire: Value
-    placed: Placed
-    cause: Request | None = None
-    edges: frozenset[Edge] = frozenset()
-    depth: int = 0
-    beyond: bool = False
-
-
-class Blocked(Exception):
-    """An attempt came to a refusal; the search turns it into data."""
-
-    def __init__(self, refusal: Refusal, request: Request, *, always: bool = False, final: bool = False) -> None:
-        super().__init__(refusal.text)
-        self.refusal = refusal
-        self.request = request
-        self.always = always  # no map at all passes here
-        self.final = final  # nor can it stay here
-
-
-class _Pending(NamedTuple):
-    """A queued request: in the order of the node that is to be asked, then of its inputs or outputs, then of coming."""
-
-    order: int
-    port: int
-    number: int
-    request: Request
-
-
-@dataclass
-class _Detour:
-    """A state to come back to, and another way to go from there."""
-
-    state: State
-    pending: list[_Pending]
-    resume: Callable[[], None]
-    for_shifts_only: bool
 
 
 class Attempt(ABC):
@@ -135,8 +48,8 @@ class Attempt(ABC):
         self.refused: list[Refusal] = []
         self.deepest = 0
         self._numbers = count()
-        self._pending: list[_Pending] = []
-        self._detours: deque[_Detour] = deque(maxlen=MAX_DETOURS)
+        self._pending: list[Pending] = []
+        self._detours: deque[Detour] = deque(maxlen=MAX_DETOURS)
         self._detours_left = MAX_DETOURS
 
     def run(self, wire: Value, placed: Placed, edges: Edges = ()) -> None:
@@ -160,7 +73,7 @@ class Attempt(ABC):
                 if not self._take_detour(blocked) and not self._leave_all(requests, blocked):
                     raise first from None
 
-    def _leave_all(self, requests: list[_Pending], blocked: Blocked) -> bool:
+    def _leave_all(self, requests: list[Pending], blocked: Blocked) -> bool:
         """Let what a node has refused stay in front of it (push) or behind it (pull); whether that is allowed.
 
         Raises:
@@ -176,7 +89,7 @@ class Attempt(ABC):
         self.refused.append(blocked.refusal)
         return True
 
-    def _split(self, pending: _Pending) -> bool:
+    def _split(self, pending: Pending) -> bool:
         """Leave a part of the map and take the rest on; whether the node has taken it."""
         affine = pending.request.placed.affine
         if not self.manner.splitting or affine.is_scaling or affine.is_shift:
@@ -234,7 +147,7 @@ class Attempt(ABC):
 
     def _offer(self, resume: Callable[[], None], *, for_shifts_only: bool) -> None:
         """Remember another way, to be gone from here if this one is refused."""
-        self._detours.append(_Detour(self.state.copy(), list(self._pending), resume, for_shifts_only))
+        self._detours.append(Detour(self.state.copy(), list(self._pending), resume, for_shifts_only))
 
     def _arrive(
         self, wire: Value, placed: Placed, cause: Request | None, edges: Edges = (), *, beyond: bool = False
@@ -295,9 +208,9 @@ class Attempt(ABC):
         self._request(Request(wire, placed, cause, frozenset(edges), cause.depth + 1))
 
     def _queue(self, order: int, port: int, request: Request) -> None:
-        heappush(self._pending, _Pending(order, port, next(self._numbers), request))
+        heappush(self._pending, Pending(order, port, next(self._numbers), request))
 
-    def _next(self) -> list[_Pending]:
+    def _next(self) -> list[Pending]:
         """The requests to the next node: it is asked once, when all that it is to get is known.
 
         Branches that part and join again would otherwise double the work at each of them.
@@ -409,7 +322,7 @@ class Attempt(ABC):
         raise Blocked(refusal, request, always=True)
 
     @abstractmethod
-    def _edges_of(self, pending: _Pending) -> Edges:
+    def _edges_of(self, pending: Pending) -> Edges:
         """Who reads the mapped value when the map of that request stays."""
 
     @abstractmethod
@@ -433,7 +346,7 @@ class Attempt(ABC):
         """Queue a request with the nodes that it concerns."""
 
     @abstractmethod
-    def _follow(self, requests: list[_Pending]) -> None:
+    def _follow(self, requests: list[Pending]) -> None:
         """Take the requests to one node to that node."""
 
 
@@ -442,17 +355,3 @@ def _barrier(op: Operator) -> Refusal:
     if node.domain == ONNX_DOMAIN and node.since_version == 0:
         return op.refuse("opset", f"is no operator of opset {node.opset} that the installed onnx knows")
     return op.refuse("barrier", "lets no affine pass")
-
-
-def named(node: Node) -> str:
-    """A node in a sentence."""
-    return f"{node.op_type} '{node.label}'"
-
-
-def readers_named(wire: Value, most: int = 3) -> str:
-    """The readers of a wire in a sentence, the first few by name."""
-    names = list(dict.fromkeys(named(reader) for reader, _ in wire.value_readers))
-    if len(names) == 1:
-        return f"{names[0]} {len(wire.value_readers)} times"
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

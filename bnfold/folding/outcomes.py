@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bnfold.folding.attempt import named
 from bnfold.folding.plan import Change, Outcome
+from bnfold.folding.requests import named
 from bnfold.folding.sources import Source
 from bnfold.folding.state import State
 from bnfold.model.graph import Address, Node, Value

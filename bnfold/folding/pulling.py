@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bnfold.folding.attempt import Attempt, Blocked, Request, _Pending, named, readers_named
+from bnfold.folding.attempt import Attempt
 from bnfold.folding.plan import Change
+from bnfold.folding.requests import Blocked, Pending, Request, named, readers_named
 from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
 from bnfold.folding.state import Edges
@@ -21,7 +22,7 @@ class PullAttempt(Attempt):
             return Refusal("taken", producer.label, f"{named(producer)} is gone the other way")
         return refuse_wire(wire)
 
-    def _edges_of(self, pending: _Pending) -> Edges:
+    def _edges_of(self, pending: Pending) -> Edges:
         return pending.request.edges
 
     def _has_map(self, wire: Value, edges: Edges) -> bool:
@@ -60,7 +61,7 @@ class PullAttempt(Attempt):
             raise Blocked(refusal, request, always=True)
         return wire.producer
 
-    def _follow(self, requests: list[_Pending]) -> None:
+    def _follow(self, requests: list[Pending]) -> None:
         request = requests[0].request
         node = self._producer(request)
         source = self._source(node, request, pushing=False)

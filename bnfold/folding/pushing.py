@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bnfold.folding.attempt import Attempt, Blocked, Request, _Pending, named
+from bnfold.folding.attempt import Attempt
 from bnfold.folding.plan import Change
+from bnfold.folding.requests import Blocked, Pending, Request, named
 from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
 from bnfold.folding.state import Edges
@@ -22,7 +23,7 @@ class PushAttempt(Attempt):
                 return Refusal("taken", reader.label, f"{named(reader)} is gone the other way")
         return _refuse_output(wire)
 
-    def _edges_of(self, pending: _Pending) -> Edges:
+    def _edges_of(self, pending: Pending) -> Edges:
         return [(self._reader(pending), pending.port)]
 
     def _has_map(self, wire: Value, edges: Edges) -> bool:
@@ -53,7 +54,7 @@ class PushAttempt(Attempt):
                 )
             self._queue(self.context.rank[reader.address], index, request)
 
-    def _follow(self, requests: list[_Pending]) -> None:
+    def _follow(self, requests: list[Pending]) -> None:
         first = requests[0]
         node = self._reader(first)
         source = self._source(node, first.request, pushing=True)
@@ -62,7 +63,7 @@ class PushAttempt(Attempt):
         else:
             self._ask(requests, node)
 
-    def _reader(self, pending: _Pending) -> Node:
+    def _reader(self, pending: Pending) -> Node:
         """The node that a queued request goes to."""
         return next(
             reader
@@ -70,7 +71,7 @@ class PushAttempt(Attempt):
             if index == pending.port and self.context.rank[reader.address] == pending.order
         )
 
-    def _compose(self, pending: _Pending, source: Source) -> None:
+    def _compose(self, pending: Pending, source: Source) -> None:
         """An affine on the way: the two become one. Where that can not go on, the second may take the first in."""
         self._may_stay_before(source, pending.request, self._edges_of(pending))
         total = pending.request.placed.then(source.placed)
@@ -87,7 +88,7 @@ class PushAttempt(Attempt):
         beyond = pending.request.beyond or self._is_gone(source)
         self._arrive(source.output, total, pending.request, beyond=beyond)
 
-    def _ask(self, requests: list[_Pending], node: Node) -> None:
+    def _ask(self, requests: list[Pending], node: Node) -> None:
         known, request = self._change(node), requests[0].request
         pushed = {**known.pushed, **{pending.port: pending.request.placed for pending in requests}}
         change = self._settle(node, Change(known.op, known.pulled, pushed), request)

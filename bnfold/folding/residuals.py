@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 from onnx import TensorProto
 
-from bnfold.folding.attempt import Manner
 from bnfold.folding.cost import Preference
 from bnfold.folding.plan import Residual
+from bnfold.folding.requests import Manner
 from bnfold.folding.sources import BATCH_NORMALIZATION, Source
 from bnfold.folding.state import State, same_map
 from bnfold.model.graph import ONNX_DOMAIN

@@ -17,13 +17,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bnfold.folding.attempt import Attempt, Blocked, Manner, Request, named
+from bnfold.folding.attempt import Attempt
 from bnfold.folding.cost import Price, saved_by
 from bnfold.folding.options import Options
 from bnfold.folding.outcomes import outcome_of
 from bnfold.folding.plan import Plan, Settled
 from bnfold.folding.pulling import PullAttempt
 from bnfold.folding.pushing import PushAttempt
+from bnfold.folding.requests import Blocked, Manner, Request, named
 from bnfold.folding.residuals import depths, formed, manners
 from bnfold.folding.sources import Source, source_of
 from bnfold.folding.state import State
