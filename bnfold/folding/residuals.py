@@ -28,9 +28,18 @@ _COMMON = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE})
 """Types in which every runtime has a BatchNormalization; in others one is only written where there was one."""
 
 
-def manners(preference: Preference) -> Iterator[Manner]:
-    """The ways to let a part stay, the simplest first."""
-    for splitting in ("", "shift", "scale"):
+def manners(preference: Preference, *, moves: bool) -> Iterator[Manner]:
+    """The ways to let a part stay besides the plain one.
+
+    Args:
+        preference: what the fold is to come to.
+        moves: whether the map passes anything, or has taken in another affine: one alone that does not gains nothing
+            by being parted, but that it is no BatchNormalization any more.
+    """
+    yield Manner(leaving=True, replacing=True)
+    if not moves and not preference.avoids_normalizations:
+        return
+    for splitting in ("shift", "scale"):
         for replacing in (False, True):
             yield Manner(leaving=True, splitting=splitting, replacing=replacing)
 

@@ -186,22 +186,35 @@ class _Search:
                 yield made
         if not self.options.residuals:
             return
-        for manner in manners(self.options.preference):
-            yield from self._left(source, source.placed, manner, PullAttempt, State({source.node.address: source}))
-            yield from self._left(source, source.placed, manner, PushAttempt, State())
-            scaled = self._scale_pulled(source)
-            if isinstance(scaled, State):
-                yield from self._left(source, source.placed.shifting, manner, PushAttempt, scaled)
+        pulling, pushing = State({source.node.address: source}), State()
+        plain = Manner(leaving=True)
+        moves = False
+        for made, deepest in self._left(source, source.placed, plain, PullAttempt, pulling):
+            moves = moves or deepest > 0 or len(made.removed) > 1
+            yield made
+        for made, deepest in self._left(source, source.placed, plain, PushAttempt, pushing):
+            moves = moves or deepest > 0 or len(made.removed) > 1
+            yield made
+        for manner in manners(self.options.preference, moves=moves):
+            for kind, state in ((PullAttempt, pulling), (PushAttempt, pushing)):
+                yield from self._formed(source, self._attempted(source, source.placed, manner, kind, state.copy())[1])
+        scaled = self._scale_pulled(source)
+        if isinstance(scaled, State):
+            for manner in (plain, replace(plain, replacing=True)):
+                for made, _ in self._left(source, source.placed.shifting, manner, PushAttempt, scaled):
+                    yield made
 
     def _left(
         self, source: Source, placed: Placed, manner: Manner, kind: type[Attempt], state: State
-    ) -> Iterator[State]:
-        """What an attempt comes to that may leave residuals, as far as it goes, and stopped on the way."""
-        attempt, made = self._attempted(source, placed, manner, kind, state.copy())
-        yield from self._formed(source, made)
+    ) -> Iterator[tuple[State, int]]:
+        """What an attempt comes to that may leave residuals, as far as it goes, and stopped on the way; and how far."""
+        attempt, whole = self._attempted(source, placed, manner, kind, state.copy())
+        for made in self._formed(source, whole):
+            yield made, attempt.deepest
         for depth in depths(attempt.deepest):
-            _, made = self._attempted(source, placed, replace(manner, depth=depth), kind, state.copy())
-            yield from self._formed(source, made)
+            _, part = self._attempted(source, placed, replace(manner, depth=depth), kind, state.copy())
+            for made in self._formed(source, part):
+                yield made, attempt.deepest
 
     def _formed(self, source: Source, made: State | Refusal) -> Iterator[State]:
         written = None if isinstance(made, Refusal) else formed(made, source, self.shapes, self.options.preference)
