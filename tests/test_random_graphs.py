@@ -166,6 +166,11 @@ def test_folding_again_finds_nothing(nodes: str) -> None:
             ["MatMul", "AveragePool", "Split"], 670804643, id="what stayed forgot what the way to it had taken"
         ),
         pytest.param(["Conv", "global pool", "normalization written out"], 665801604, id="a map that was gone, twice"),
+        pytest.param(
+            ["Conv", "MatMul, same", "one more axis and back", "normalization written out"],
+            879436554,
+            id="a map that had passed an operator, twice",
+        ),
     ],
 )
 def test_a_part_that_stays_is_the_part_that_is_missing(steps: list[str], seed: int) -> None:

@@ -238,7 +238,12 @@ class Attempt(ABC):
 
     def _may_stay_before(self, source: Source, request: Request, edges: Edges) -> None:
         """Beyond a source that is gone only the total with its map goes on; failing that, the request stays here."""
-        if self.manner.leaving and self._is_gone(source) and not request.beyond:
+        if (
+            self.manner.leaving
+            and self._is_gone(source)
+            and not request.beyond
+            and not self._has_map(request.wire, edges)
+        ):
             self._offer(lambda: self._leave(request, edges, None), for_shifts_only=False)
 
     def _over_another_axis(self, source: Source, request: Request) -> None:

@@ -27,7 +27,9 @@ class PullAttempt(Attempt):
 
     def _has_map(self, wire: Value, edges: Edges) -> bool:
         change = None if wire.producer is None else self._decided(wire.producer)
-        return change is not None and wire.output_index in change.pulled
+        before = ((self.context.state.changes.get(node.address), index) for node, index in edges)
+        wanted = any(earlier is not None and index in earlier.wanted for earlier, index in before)
+        return wanted or (change is not None and wire.output_index in change.pulled)
 
     def _is_shown(self, request: Request) -> bool:
         return False  # the map is for one reader, who is no graph output

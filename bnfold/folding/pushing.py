@@ -27,8 +27,10 @@ class PushAttempt(Attempt):
         return [(self._reader(pending), pending.port)]
 
     def _has_map(self, wire: Value, edges: Edges) -> bool:
+        earlier = None if wire.producer is None else self.context.state.changes.get(wire.producer.address)
         changes = ((self._decided(node), index) for node, index in edges)
-        return any(change is not None and index in change.pushed for change, index in changes)
+        owed = earlier is not None and wire.output_index in earlier.owed
+        return owed or any(change is not None and index in change.pushed for change, index in changes)
 
     def _is_shown(self, request: Request) -> bool:
         return request.wire.is_output
