@@ -290,7 +290,14 @@ class _Search:
                 for barrier in attempt.barriers:
                     self._remember(barrier)
             return attempt, blocked.refusal
+        if attempt.state.residuals and self._goes_over_again(attempt.state):
+            return attempt, Refusal("taken", source.node.label, f"{named(source.node)} meets what is decided already")
         return attempt, attempt.state
+
+    def _goes_over_again(self, made: State) -> bool:
+        """Whether an attempt changes what an earlier one has decided: what stays would hold a part of that as well."""
+        again = made.changes.keys() & self.state.changes.keys()
+        return bool(again or made.removed.keys() & self.state.removed.keys())
 
     def _remember(self, barrier: Blocked) -> None:
         """No map passes the wire, nor those that led to it, down to an affine that could take a map itself."""
