@@ -64,6 +64,8 @@ def _bias_adds(plan: Plan) -> dict[Address, Source]:
         producer = source.wire.producer
         if source.node.op_type != "Add" or producer is None or producer.address not in plan.changes:
             continue
+        if source.wire in plan.residuals:  # what stays comes between the two
+            continue
         if plan.changes[producer.address].taken.behind is not None:
             found[producer.address] = source
     return found
