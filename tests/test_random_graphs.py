@@ -171,6 +171,8 @@ def test_folding_again_finds_nothing(nodes: str) -> None:
             879436554,
             id="a map that had passed an operator, twice",
         ),
+        pytest.param(["MatMul", "full constant", "scalar constant"], 854221135, id="an Add of a bias before what stays"),
+        pytest.param(["constant along an axis", "flat and back"], 74523994, id="the shift that stays was forgotten"),
     ],
 )
 def test_a_part_that_stays_is_the_part_that_is_missing(steps: list[str], seed: int) -> None:

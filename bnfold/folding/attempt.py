@@ -100,8 +100,9 @@ class Attempt(ABC):
         stays, goes = parts
         state, waiting = self.state.copy(), list(self._pending)
         try:
-            self._follow([pending._replace(request=replace(pending.request, placed=goes))])
+            # First what stays: another way that the rest offers is to be gone with it.
             self._leave(replace(pending.request, placed=stays), self._edges_of(pending), None)
+            self._follow([pending._replace(request=replace(pending.request, placed=goes))])
         except Blocked:
             self.state, self._pending = state, waiting
             return False
