@@ -171,7 +171,7 @@ def test_folding_again_finds_nothing(nodes: str) -> None:
             879436554,
             id="a map that had passed an operator, twice",
         ),
-        pytest.param(["MatMul", "full constant", "scalar constant"], 854221135, id="an Add of a bias before what stays"),
+        pytest.param(["MatMul", "full constant", "scalar constant"], 854221135, id="a bias before what stays"),
         pytest.param(["constant along an axis", "flat and back"], 74523994, id="the shift that stays was forgotten"),
     ],
 )
