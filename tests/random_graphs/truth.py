@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from support import Array, BatchNormalization, Feeds, widened
@@ -223,6 +223,10 @@ class Evaluator(ReferenceEvaluator):
         super().__init__(proto, **{**given, "new_ops": OPERATORS})
 
 
+NARROW = ".float32"
+"""The ending of the name of a value that is float32 in a graph in float64."""
+
+
 def in_double(model: ModelProto) -> ModelProto:
     """The graph in float64 throughout, but for the factors of a Resize, which are float32 whatever it resizes."""
     wide = widened(model)
@@ -231,7 +235,23 @@ def in_double(model: ModelProto) -> ModelProto:
         for tensor, now in zip(getattr(before, "initializer", ()), getattr(scope, "initializer", ()), strict=True):
             if tensor.name in factors:
                 now.CopyFrom(tensor)
+        _cast_what_is_dequantized(scope)
     return wide
+
+
+def _cast_what_is_dequantized(scope: GraphProto | FunctionProto) -> None:
+    """A DequantizeLinear gives float32, whatever the graph around it: a Cast behind it makes that float64."""
+    nodes: list[NodeProto] = []
+    for node in scope.node:
+        kept = NodeProto()
+        kept.CopyFrom(node)
+        nodes.append(kept)
+        if node.op_type != "DequantizeLinear" or kept.output[0].endswith(NARROW):
+            continue
+        kept.output[0] += NARROW
+        nodes.append(helper.make_node("Cast", [kept.output[0]], [node.output[0]], to=TensorProto.DOUBLE))
+    del scope.node[:]
+    scope.node.extend(nodes)
 
 
 def _factors(node: NodeProto) -> list[str]:
