@@ -19,7 +19,7 @@ from bnfold.model.graph import Node
 from bnfold.model.tensors import Array
 
 if TYPE_CHECKING:
-    from bnfold.model.constants import Constant
+    from bnfold.model.constant import Constant
 
 DEQUANTIZE = "DequantizeLinear"
 CASTS = frozenset({"Cast", "CastLike"})

@@ -208,7 +208,8 @@ def spread_over(placed: Placed, shape: tuple[int, ...]) -> tuple[Array, Array]:
     """Scale and shift of every element."""
     dims = dict(zip(placed.axes, placed.sizes, strict=True))
     laid = [dims.get(k, 1) for k in range(len(shape))]
-    return tuple(np.broadcast_to(v.reshape(laid), shape) for v in (placed.affine.scale, placed.affine.shift))  # type: ignore[return-value]
+    scale, shift = (np.broadcast_to(v.reshape(laid), shape) for v in (placed.affine.scale, placed.affine.shift))
+    return scale, shift
 
 
 def affine_of(count: int, *, kinds: int = 0, seed: int = 0) -> Affine:

@@ -48,7 +48,8 @@ def axes(draw: Any, rank: int, *, transposed: bool = False) -> tuple[list[int], 
     """(sizes, kernel, attributes) of windows along that many axes."""
 
     def each(least: int, most: int) -> list[int]:
-        return draw(st.lists(st.integers(least, most), min_size=rank, max_size=rank))  # type: ignore[no-any-return]
+        drawn: list[int] = draw(st.lists(st.integers(least, most), min_size=rank, max_size=rank))
+        return drawn
 
     sizes, kernel, strides, dilations = each(1, 7), each(1, 4), each(1, 3), each(1, 2)
     begins, ends = each(0, 3), each(0, 3)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from random_graphs import STEPS, build
+from random_graphs import STEPS, Built, build
 from random_graphs.check import Report, Vacuous, examine
 
 CHUNK = 50
@@ -73,9 +73,16 @@ def drawn(seed: int, number: int) -> tuple[list[str], int]:
 
 
 def failure(steps: Sequence[str], seed: int, **options: Any) -> str | None:
-    """What does not hold of that graph."""
+    """What does not hold of that graph; None when all does, or nothing can be told."""
+    outcome = tried(steps, seed, **options)
+    return outcome if isinstance(outcome, str) else None
+
+
+def tried(steps: Sequence[str], seed: int, **options: Any) -> tuple[Built, Report] | str | None:
+    """A graph and what became of it, or what does not hold of it; None when nothing can be told."""
     try:
-        examine(build(steps, seed), **options)
+        built = build(steps, seed)
+        return built, examine(built, **options)
     except Vacuous:
         return None
     except AssertionError as error:
@@ -83,7 +90,6 @@ def failure(steps: Sequence[str], seed: int, **options: Any) -> str | None:
     except Exception as error:  # noqa: BLE001 (a crash is a failure like any other, whatever it is)
         where = traceback.extract_tb(error.__traceback__)[-1]
         return f"{type(error).__name__} in {where.filename.rsplit('/', 1)[-1]}:{where.lineno}: {error}"
-    return None
 
 
 def shrunk(steps: list[str], seed: int, **options: Any) -> list[str]:
@@ -108,17 +114,15 @@ def campaign(numbers: range, seed: int, own_type_every: int, options: dict[str, 
         steps, own = drawn(seed, number)
         kwargs = {**options, "in_own_type": number % own_type_every == 0}
         tally.graphs += 1
-        try:
-            built = build(steps, own)
-            report = examine(built, **kwargs)
-        except Vacuous:
+        outcome = tried(steps, own, **kwargs)
+        if outcome is None:
             tally.vacuous += 1
-            continue
-        except Exception:  # noqa: BLE001 (named again, in the fewest steps)
+        elif isinstance(outcome, str):
             fewest = shrunk(steps, own, **kwargs)
             tally.failures.append(f"{failure(fewest, own, **kwargs)}\n    failure({fewest}, {own}, **{kwargs})")
-            continue
-        _note(tally, built.used, f"opset {built.options.opset}", report)
+        else:
+            built, report = outcome
+            _note(tally, built.used, f"opset {built.options.opset}", report)
     return tally
 
 
