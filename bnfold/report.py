@@ -44,7 +44,7 @@ def fold_text(console: Console, result: FoldResult, *, name: str) -> None:
 def describe_settlement(settled: Settlement) -> str:
     """What became of affines that could not go altogether, and what it costs, in one sentence."""
     made = [f"{op_type} '{name}'" for op_type, name in zip(settled.op_types, settled.left, strict=True)]
-    made += [f"a constant in '{name}'" for name in settled.replaced]
+    made += [f"{became} in place of '{name}'" for became, name in zip(settled.became, settled.replaced, strict=True)]
     cost = [f"{settled.nodes:+d} nodes"]
     cost += [f"{count:+,d}{f' x {key}' if key else ''} elements" for key, count in settled.elements.items()]
     cost += [f"{settled.bytes:+,d} bytes"] if settled.bytes > 0 else []

@@ -16,7 +16,7 @@ from heapq import heappop, heappush
 from itertools import count
 
 from bnfold.folding.plan import Change, Residual
-from bnfold.folding.requests import Blocked, Context, Detour, Manner, Pending, Request, named
+from bnfold.folding.requests import Blocked, Context, Detour, Manner, Part, Pending, Request, named
 from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
 from bnfold.folding.state import Edges, State
@@ -36,7 +36,6 @@ class Attempt(ABC):
         state: what the attempt has decided.
         manner: what it may do besides.
         barriers: where it found that no map at all passes.
-        refused: why residuals were left, the first reason first.
         deepest: how many operators a map has passed at most.
     """
 
@@ -45,7 +44,6 @@ class Attempt(ABC):
         self.state = state
         self.manner = manner
         self.barriers: list[Blocked] = []
-        self.refused: list[Refusal] = []
         self.deepest = 0
         self._numbers = count()
         self._pending: list[Pending] = []
@@ -86,7 +84,6 @@ class Attempt(ABC):
         if len(requests) > 1 or not self._split(requests[0]):
             for pending in requests:
                 self._leave(pending.request, self._edges_of(pending), blocked)
-        self.refused.append(blocked.refusal)
         return True
 
     def _split(self, pending: Pending) -> bool:
@@ -185,7 +182,6 @@ class Attempt(ABC):
             if not self.manner.leaving or blocked.final:
                 raise
             self._note(blocked)
-            self.refused.append(blocked.refusal)
             edges = request.edges or wire.value_readers
             self._refuse_second_map(request, edges)
             self._leave(request, edges, blocked, shown=self._is_shown(request))
@@ -340,7 +336,7 @@ class Attempt(ABC):
         """Whether the mapped value is a graph output when the map stays on that wire for all readers."""
 
     @abstractmethod
-    def _parts(self, placed: Placed, *, staying: str) -> tuple[Placed, Placed] | None:
+    def _parts(self, placed: Placed, *, staying: Part) -> tuple[Placed, Placed] | None:
         """(the part that stays, the part that goes on), of which the map is made; None when it can not be parted so."""
 
     @abstractmethod

@@ -83,6 +83,7 @@ class Settled:
         nodes: the affines.
         wires: the wires on which something of them stays.
         replaced: operators that became another one, or got a constant map behind them, for it.
+        became: what each of them became.
         nodes_saved: how many nodes the graph has less; below 0 how many more.
         elements_saved: how many elements less are written at run time, per unit of the sizes that are not known.
         bytes_added: how many bytes of constants came.
@@ -92,6 +93,7 @@ class Settled:
     nodes: tuple[Node, ...]
     wires: tuple[Value, ...]
     replaced: tuple[Node, ...]
+    became: tuple[str, ...]
     nodes_saved: int
     elements_saved: Mapping[tuple[str, ...], int]
     bytes_added: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bnfold.folding.attempt import Attempt
 from bnfold.folding.plan import Change
-from bnfold.folding.requests import Blocked, Pending, Request, named, readers_named
+from bnfold.folding.requests import Blocked, Part, Pending, Request, named, readers_named
 from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
 from bnfold.folding.state import Edges
@@ -34,7 +34,7 @@ class PullAttempt(Attempt):
     def _is_shown(self, request: Request) -> bool:
         return False  # the map is for one reader, who is no graph output
 
-    def _parts(self, placed: Placed, *, staying: str) -> tuple[Placed, Placed] | None:
+    def _parts(self, placed: Placed, *, staying: Part) -> tuple[Placed, Placed] | None:
         """What goes on comes first: ``a x, + b`` where the shift stays, ``a (x + b / a)`` where the scale does."""
         if staying == "shift":
             return placed.shifting, placed.scaling

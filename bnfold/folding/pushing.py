@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bnfold.folding.attempt import Attempt
 from bnfold.folding.plan import Change
-from bnfold.folding.requests import Blocked, Pending, Request, named
+from bnfold.folding.requests import Blocked, Part, Pending, Request, named
 from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
 from bnfold.folding.state import Edges
@@ -35,7 +35,7 @@ class PushAttempt(Attempt):
     def _is_shown(self, request: Request) -> bool:
         return request.wire.is_output
 
-    def _parts(self, placed: Placed, *, staying: str) -> tuple[Placed, Placed] | None:
+    def _parts(self, placed: Placed, *, staying: Part) -> tuple[Placed, Placed] | None:
         """What stays comes first: ``a (x + b / a)`` where the shift does, ``a x, + b`` where the scale does."""
         if staying == "scale":
             return placed.scaling, placed.shifting

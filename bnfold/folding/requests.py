@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from bnfold.folding.plan import Edge
 from bnfold.folding.sources import Source
 from bnfold.folding.state import State
 from bnfold.model.graph import Address, Node, Value
 from bnfold.ops.rule import Operator, Placed, Refusal
+
+Part: TypeAlias = Literal["", "shift", "scale"]
+"""A part of a map; none for the empty string."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Manner:
 
     merging: bool = False
     leaving: bool = False
-    splitting: str = ""
+    splitting: Part = ""
     replacing: bool = False
     depth: int | None = None
 

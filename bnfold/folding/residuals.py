@@ -14,9 +14,9 @@ from onnx import TensorProto
 
 from bnfold.folding.cost import Preference
 from bnfold.folding.plan import Residual
-from bnfold.folding.requests import Manner
+from bnfold.folding.requests import Manner, Part
 from bnfold.folding.sources import BATCH_NORMALIZATION, Source
-from bnfold.folding.state import State, same_map
+from bnfold.folding.state import State
 from bnfold.model.graph import ONNX_DOMAIN
 from bnfold.model.shapes import Shapes
 from bnfold.model.tensors import FLOATS, keeps_range, round_to, smallest_normal
@@ -39,7 +39,8 @@ def manners(preference: Preference, *, moves: bool) -> Iterator[Manner]:
     yield Manner(leaving=True, replacing=True)
     if not moves and not preference.avoids_normalizations:
         return
-    for splitting in ("shift", "scale"):
+    parts: tuple[Part, ...] = ("shift", "scale")
+    for splitting in parts:
         for replacing in (False, True):
             yield Manner(leaving=True, splitting=splitting, replacing=replacing)
 
@@ -89,7 +90,7 @@ def _formed(
 
 def _is_unchanged(source: Source, residual: Residual, shapes: Shapes) -> bool:
     """Whether the residual is the map of that BatchNormalization, on a value that the node itself can stand behind."""
-    if source.wire.scope is not residual.wire.scope or not same_map(source.placed, residual.placed):
+    if source.wire.scope is not residual.wire.scope or not source.placed.same_as(residual.placed):
         return False
     shape = shapes.shape(residual.wire)
     same_type = shapes.elem_type(source.wire) == shapes.elem_type(residual.wire)

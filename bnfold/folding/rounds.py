@@ -66,6 +66,7 @@ class Settlement:
         left: the names of the nodes that stand for what stays of them.
         op_types: the operators of those nodes.
         replaced: operators that became another one, or got a constant map added behind them.
+        became: what each of them became: "Max", "Min", or "Conv, Add".
         nodes: how many nodes more the graph has; below 0 how many less.
         elements: how many elements more it writes at run time, by the sizes that they are to be multiplied with:
             ``{"N": -4096}`` is 4096 less for each unit of N, ``{"": 8}`` 8 more in all.
@@ -77,6 +78,7 @@ class Settlement:
     left: tuple[str, ...]
     op_types: tuple[str, ...]
     replaced: tuple[str, ...]
+    became: tuple[str, ...]
     nodes: int
     elements: dict[str, int]
     bytes: int
@@ -148,6 +150,7 @@ class Round:
             left=tuple(label for wire in settled.wires for label in self.labels[wire]),
             op_types=tuple(form for wire in settled.wires for form in self.plan.residuals[wire].forms),
             replaced=tuple(node.label for node in settled.replaced),
+            became=settled.became,
             nodes=-settled.nodes_saved,
             elements={" x ".join(key): -count for key, count in settled.elements_saved.items()},
             bytes=settled.bytes_added,

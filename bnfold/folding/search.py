@@ -170,13 +170,19 @@ class _Search:
     def _note(self, source: Source, made: State, saved: Price) -> None:
         """Remember for the report what is done with a source that can not go altogether."""
         changed = [(change.op.node, change.taken) for change in made.changes.values()]
-        replaced = [node for node, taken in changed if taken.op_type or isinstance(taken.behind, np.ndarray)]
+        replaced = [(node, t) for node, t in changed if t.op_type or isinstance(t.behind, np.ndarray)]
         if not made.residuals and not replaced:
             return
-        nodes = [self.sources[address].node for address in sorted(made.removed) if address not in self.state.removed]
-        refusal = self.refusals.get(source.node.address)
-        wires, elements = tuple(made.residuals), MappingProxyType(saved.elements)
-        settled = Settled(tuple(nodes), wires, tuple(replaced), saved.nodes, elements, -saved.bytes, refusal)
+        settled = Settled(
+            nodes=tuple(self.sources[k].node for k in sorted(made.removed) if k not in self.state.removed),
+            wires=tuple(made.residuals),
+            replaced=tuple(node for node, _ in replaced),
+            became=tuple(taken.op_type or f"{node.op_type}, Add" for node, taken in replaced),
+            nodes_saved=saved.nodes,
+            elements_saved=MappingProxyType(saved.elements),
+            bytes_added=-saved.bytes,
+            refusal=self.refusals.get(source.node.address),
+        )
         self.settled.append(settled)
 
     def _ways(self, source: Source) -> Iterator[State]:

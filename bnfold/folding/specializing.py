@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
 from onnx import FunctionProto, ModelProto
 
 from bnfold.folding.plan import Change, Plan
@@ -22,7 +21,6 @@ from bnfold.model.calls import Calls, outermost
 from bnfold.model.graph import ONNX_DOMAIN, Address, Node, Scope
 from bnfold.model.inlining import CallPath, Inlined, inline, may_inline, node_at
 from bnfold.ops.registry import Maps, pull, push
-from bnfold.ops.rule import Placed
 
 MAX_NODES = 20_000
 """How many nodes the bodies may have that are put in: calls within functions can multiply without end."""
@@ -105,15 +103,16 @@ class _Attempt:
 def _gain(plan: Plan, calls: Calls) -> _Gain:
     runs = calls.runs or Counter[int]()
 
-    def weight(address: Address) -> int:
-        return runs[outermost(plan.graph.scopes[address.scope]).number]
+    def weight(scope: Scope) -> int:
+        return runs[outermost(scope).number]
 
-    added = sum(weight(address) for address, change in plan.changes.items() if change.taken.behind is not None)
-    left = [(Address(wire.scope.number, 0), residual) for wire, residual in plan.residuals.items()]
-    added += sum(weight(address) * len(residual.forms) for address, residual in left)
-    normalizations = sum(weight(address) for address, source in plan.removed.items() if source.is_normalization)
-    normalizations -= sum(weight(address) for address, residual in left if residual.is_normalization)
-    return _Gain(normalizations, sum(weight(address) for address in plan.removed) - added)
+    left = plan.residuals.values()
+    removed = plan.removed.values()
+    added = sum(weight(c.op.node.scope) for c in plan.changes.values() if c.taken.behind is not None)
+    added += sum(weight(residual.wire.scope) * len(residual.forms) for residual in left)
+    normalizations = sum(weight(source.node.scope) for source in removed if source.is_normalization)
+    normalizations -= sum(weight(residual.wire.scope) for residual in left if residual.is_normalization)
+    return _Gain(normalizations, sum(weight(source.node.scope) for source in removed) - added)
 
 
 _Pending: TypeAlias = tuple[CallPath, Node, Scope]
@@ -211,13 +210,7 @@ def _same(one: Plan, address: Address, other: Plan, place: Address) -> bool:
 
 def _same_maps(one: Change, other: Change) -> bool:
     pairs: tuple[tuple[Maps, Maps], ...] = ((one.pulled, other.pulled), (one.pushed, other.pushed))
-    return all(a.keys() == b.keys() and all(_equal(placed, b[index]) for index, placed in a.items()) for a, b in pairs)
-
-
-def _equal(one: Placed, other: Placed) -> bool:
-    if (one.axes, one.sizes) != (other.axes, other.sizes):
-        return False
-    return np.array_equal(one.affine.scale, other.affine.scale) and np.array_equal(one.affine.shift, other.affine.shift)
+    return all(a.keys() == b.keys() and all(placed.same_as(b[index]) for index, placed in a.items()) for a, b in pairs)
 
 
 def _remarks(calls: Calls, chosen: Collection[CallPath]) -> Iterator[str]:

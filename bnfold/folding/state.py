@@ -6,12 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-import numpy as np
-
 from bnfold.folding.plan import Change, Edge, Residual
 from bnfold.folding.sources import Source
 from bnfold.model.graph import Address, Value
-from bnfold.ops.rule import Placed
 
 Edges: TypeAlias = Iterable[Edge]
 
@@ -49,14 +46,8 @@ class State:
         if present is None:
             self.residuals[residual.wire] = residual
             return True
-        if not same_map(present.placed, residual.placed):
+        if not present.placed.same_as(residual.placed):
             return False
         edges, shown = present.edges | residual.edges, present.shown or residual.shown
         self.residuals[residual.wire] = replace(present, edges=edges, shown=shown)
         return True
-
-
-def same_map(one: Placed, other: Placed) -> bool:
-    """Whether two maps are the same numbers on the same axes. Exact on purpose."""
-    pairs = ((one.affine.scale, other.affine.scale), (one.affine.shift, other.affine.shift))
-    return (one.axes, one.sizes) == (other.axes, other.sizes) and all(np.array_equal(a, b) for a, b in pairs)

@@ -138,10 +138,8 @@ def _constant_branches(op: Operator, maps: Maps) -> list[int]:
 
 
 def _same(one: Placed, other: Placed) -> bool:
-    """Whether two maps are the same numbers on the same axis. Exact on purpose."""
-    one, other = (Placed.of(placed.affine, placed.axis) for placed in (one, other))
-    pairs = ((one.affine.scale, other.affine.scale), (one.affine.shift, other.affine.shift))
-    return one.axis == other.axis and all(np.array_equal(a, b) for a, b in pairs)
+    """Whether two maps are the same in their simplest form."""
+    return Placed.of(one.affine, one.axis).same_as(Placed.of(other.affine, other.axis))
 
 
 def _sum_of_shifts(op: Operator, owed: Maps) -> Placed | Refusal:

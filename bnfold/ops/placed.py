@@ -64,6 +64,11 @@ class Placed:
         """Whether the map is the same two numbers everywhere."""
         return self.affine.channels == 1
 
+    def same_as(self, other: Placed) -> bool:
+        """Whether both are the same numbers on the same axes. Exact on purpose."""
+        pairs = ((self.affine.scale, other.affine.scale), (self.affine.shift, other.affine.shift))
+        return (self.axes, self.sizes) == (other.axes, other.sizes) and all(np.array_equal(a, b) for a, b in pairs)
+
     @property
     def scaling(self) -> Placed:
         """The same scale, no shift."""
