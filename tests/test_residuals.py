@@ -259,3 +259,15 @@ def test_a_second_round_takes_what_the_first_has_made_possible() -> None:
     whole = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     result = check_fold(whole)
     assert not bnfold.fold(result.model)
+
+
+def test_a_normalization_that_took_another_affine_in_says_both_ways_that_block() -> None:
+    nodes = (
+        "t = Tanh(x2) h = Mul(t, half) u = Concat<axis = 1>(x, h) n = BatchNormalization(u, s, b, m, v) "
+        "y = Conv<pads = [1,1,1,1]>(n, K)"
+    )
+    more: dict[str, Any] = {**dict(zip("sbmv", statistics(6), strict=True)), "half": np.float32(0.5)}
+    header = "(float[2,3,8,8] x, float[2,3,8,8] x2) => (float[] y)"
+    result = check_fold(model(nodes, header=header, K=normal(9, 6, 3, 3), **more), kept=["graph-input"])
+    assert [entry.node for entry in result.folded] == ["Mul -> h"]
+    assert "the other way, Conv 'Conv -> y' pads with zeros" in result.kept[0].reason

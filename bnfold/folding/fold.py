@@ -31,10 +31,12 @@ class FoldResult:
     Attributes:
         container: the model as it came in.
         rounds: what was done, one round on what the one before it had made; at least one.
+        last: the round that found nothing more to do, and so says of everything that is left why.
     """
 
     container: Container
     rounds: tuple[Round, ...]
+    last: Round
 
     def __bool__(self) -> bool:
         return bool(self.rounds[0])
@@ -64,7 +66,7 @@ class FoldResult:
     @property
     def kept(self) -> tuple[Kept, ...]:
         """Every BatchNormalization that is still there, with the reason, in the order of the file."""
-        return self.rounds[-1].kept
+        return self.last.kept
 
     @cached_property
     def settled(self) -> tuple[Settlement, ...]:
@@ -132,11 +134,11 @@ def fold(
     container = open_model(model, base_dir=base_dir)
     rounds = [make_round(container, container.proto, options)]
     while rounds[-1] and len(rounds) < MAX_ROUNDS:
-        again = make_round(container, rounds[-1].model, options.after(sum(done.plan.folds for done in rounds)))
-        if not again:
-            break
-        rounds.append(again)
-    return FoldResult(container, tuple(rounds))
+        last = make_round(container, rounds[-1].model, options.after(sum(done.plan.folds for done in rounds)))
+        if not last:
+            return FoldResult(container, tuple(rounds), last)
+        rounds.append(last)
+    return FoldResult(container, tuple(rounds), rounds[-1])
 
 
 def plan_for(container: Container, options: Options) -> Plan:
