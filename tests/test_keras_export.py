@@ -171,16 +171,27 @@ def test_without_padding_both_normalizations_and_the_biases_go(pooling: bool, ba
 
 @pytest.mark.parametrize("batch", [1, 5])
 @pytest.mark.parametrize("pooling", [False, True])
-def test_with_same_padding_the_relu_takes_the_shift_and_becomes_a_max(pooling: bool, batch: int) -> None:
-    """The Relu stands behind a Transpose, where no runtime would have run it inside of the Conv."""
-    folded = check_fold(exported("same", pooling=pooling), feeds=feeds(batch)).model
+def test_with_same_padding_three_nodes_become_one_normalization_where_the_channels_come_second(
+    pooling: bool, batch: int
+) -> None:
+    """Right in front of the padded Conv: behind the Transpose, and behind the pooling."""
+    folded = check_fold(exported("same", pooling=pooling), feeds=feeds(batch), kept=["shift"]).model
+    assert elementwise(folded) == ["Add"], "the bias of the Dense layer"
+    names = op_types(folded)
+    assert names[names.index("BatchNormalization") + 1] == "Conv"
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("pooling", [False, True])
+def test_with_same_padding_the_relu_becomes_a_max_where_no_normalization_is_wanted(pooling: bool, batch: int) -> None:
+    folded = check_fold(exported("same", pooling=pooling), feeds=feeds(batch), prefer="no-batchnorm").model
     assert elementwise(folded) == ["Add"], "the bias of the Dense layer"
     assert op_types(folded).count("Max") == 1
 
 
 @pytest.mark.parametrize("pooling", [False, True])
 def test_the_shift_that_stays_is_explained(pooling: bool) -> None:
-    (settled,) = bnfold.fold(exported("same", pooling=pooling)).settled
+    (settled,) = bnfold.fold(exported("same", pooling=pooling), prefer="no-batchnorm").settled
     assert settled.affines == ("/Sub", "/Mul", "/Add_1")
     assert settled.replaced == ("/Relu",)
     assert "pads with zeros" in settled.reason
