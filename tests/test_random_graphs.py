@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from random_graphs import STEPS, Built, build
 from random_graphs.check import Vacuous, examine
 from random_graphs.run import drawn
 from random_graphs.truth import evaluated
-from support import Array, check_fold, graph_model, normal, op_types, statistics
+from support import Array, check_fold, graph_model, normal, op_types, run_ort, statistics
 
 import bnfold
 from bnfold.ops.registry import pull, push
@@ -177,3 +178,11 @@ def test_folding_again_finds_nothing(nodes: str) -> None:
 )
 def test_a_part_that_stays_is_the_part_that_is_missing(steps: list[str], seed: int) -> None:
     examine(build(steps, seed), in_own_type=True)
+
+
+def test_a_pool_that_onnxruntime_refuses_is_compared_in_float64_alone() -> None:
+    """SAME padding of a window smaller than its stride: "padding values must be non-negative", says onnxruntime."""
+    built = build(["AveragePool"], 108364832)
+    with pytest.raises(RuntimeException, match="padding values"):
+        run_ort(built.model, built.feeds[0])
+    examine(built, in_own_type=True)

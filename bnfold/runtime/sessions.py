@@ -17,17 +17,14 @@ from numpy.typing import NDArray
 
 from bnfold.errors import ModelError, RuntimeUnavailable
 from bnfold.runtime import bfloat16
+from bnfold.runtime.placement import computes, describe_placement, placement_of
+from bnfold.runtime.providers import CPU, prepare, provider_options, require_installed, why_unusable
 
 Array: TypeAlias = NDArray[Any]
 ModelSource: TypeAlias = str | os.PathLike[str] | bytes
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
-# TF32 alone moves a result by more than any fold does; an exhaustive search may pick another kernel on every run.
-_PROVIDER_OPTIONS = {CUDA: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}}
-_PIP = {CPU: "pip install 'bnfold[cpu]'", CUDA: "pip install 'bnfold[cuda]'"}
 _SILENT = 4  # only fatal messages: everything else arrives as an exception, and is told once
 _SPELLING = {"float": "float32", "double": "float64"}
 
@@ -69,7 +66,7 @@ class Session:
         self.label = label
         self.inputs = tuple(_port(argument) for argument in inference.get_inputs())
         self.outputs = tuple(_port(argument) for argument in inference.get_outputs())
-        self.placement = _placement(inference)
+        self.placement = placement_of(inference)
 
     def run(self, feeds: Mapping[str, Array], names: Sequence[str] | None = None) -> dict[str, Array]:
         """Run the model once.
@@ -96,7 +93,13 @@ class Session:
 
 
 def open_session(
-    model: ModelSource, *, optimized: bool = False, provider: str = CPU, label: str | None = None
+    model: ModelSource,
+    *,
+    optimized: bool = False,
+    provider: str = CPU,
+    tf32: bool = False,
+    label: str | None = None,
+    base_dir: str | os.PathLike[str] | None = None,
 ) -> Session:
     """Load a model on one execution provider.
 
@@ -105,21 +108,22 @@ def open_session(
         optimized: Let onnxruntime rewrite the graph at load (`ORT_ENABLE_ALL`). Off by default, because onnxruntime
             then folds normalizations itself and a comparison would see the same graph twice.
         provider: onnxruntime's name of the provider. Nodes that it can not take go to the CPU, as `placement` shows.
+        tf32: Let CUDA round the factors of a product to 10 bits; off by option and environment otherwise.
         label: The name of the model in messages; its path by default.
+        base_dir: The folder of external data, for a serialized model.
 
     Raises:
-        RuntimeUnavailable: onnxruntime or the provider is not installed, or the provider took not one node.
+        RuntimeUnavailable: onnxruntime or the provider is not installed, or the provider took no node that computes.
         ModelError: onnxruntime can not load the model; the text carries its reason.
     """
-    runtime = _onnxruntime(provider)
-    _require_installed(runtime, provider)
+    runtime = require_installed(provider)
+    prepare(runtime, provider, tf32=tf32)
     name = label or ("the model" if isinstance(model, bytes) else os.fspath(model))
-    source = model if isinstance(model, bytes) else os.fspath(model)
     with _model_errors(f"{name} can not be loaded"):
         inference = runtime.InferenceSession(
-            source,
-            _session_options(runtime, optimized),
-            providers=[(provider, _PROVIDER_OPTIONS.get(provider, {}))],
+            model if isinstance(model, bytes) else os.fspath(model),
+            _session_options(runtime, optimized, base_dir),
+            providers=[(provider, provider_options(provider, tf32=tf32))],
             enable_fallback=0,
         )
     session = Session(inference, name)
@@ -127,44 +131,22 @@ def open_session(
     return session
 
 
-def _onnxruntime(provider: str) -> Any:  # noqa: ANN401 - onnxruntime ships no types
-    try:
-        import onnxruntime
-    except ImportError as error:
-        command = _PIP.get(provider, _PIP[CPU])
-        raise RuntimeUnavailable(
-            f"onnxruntime, which runs the models, can not be imported ({error}); install it with: {command}"
-        ) from error
-    return onnxruntime
-
-
-def _require_installed(runtime: Any, provider: str) -> None:  # noqa: ANN401
-    available = runtime.get_available_providers()
-    if provider not in available:
-        advice = f"; install it with: {_PIP[provider]}" if provider in _PIP else ""
-        raise RuntimeUnavailable(f"this onnxruntime has no {provider}, only {', '.join(available)}{advice}")
-    if provider == CUDA and hasattr(runtime, "preload_dlls"):
-        runtime.preload_dlls()
-
-
 def _require_placed(session: Session, registered: Sequence[str], provider: str) -> None:
-    if provider in session.placement:
+    if provider in registered and computes(session.placement, provider):
         return
-    if not session.placement and provider in registered:
-        return
-    takers = ", ".join(session.placement) or "nobody"
-    raise RuntimeUnavailable(
-        f"{provider} took no node of {session.label} ({takers} did); "
-        "either there is no usable device, or the provider has none of the model's operators"
-    )
+    found = describe_placement(session.placement, provider)
+    raise RuntimeUnavailable(f"{provider} does not run {session.label} ({found}): {why_unusable(provider)}")
 
 
-def _session_options(runtime: Any, optimized: bool) -> Any:  # noqa: ANN401
+def _session_options(runtime: Any, optimized: bool, base_dir: str | os.PathLike[str] | None) -> Any:  # noqa: ANN401
     levels = runtime.GraphOptimizationLevel
     options = runtime.SessionOptions()
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
     options.log_severity_level = _SILENT
+    options.use_deterministic_compute = True
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if base_dir is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.fspath(base_dir))
     return options
 
 
@@ -172,14 +154,6 @@ def _port(argument: Any) -> Port:  # noqa: ANN401
     tensor = re.fullmatch(r"tensor\((\w+)\)", argument.type)
     dtype = _SPELLING.get(tensor[1], tensor[1]) if tensor else argument.type
     return Port(argument.name, dtype, tuple(argument.shape))
-
-
-def _placement(inference: Any) -> dict[str, tuple[str, ...]]:  # noqa: ANN401
-    taken: dict[str, tuple[str, ...]] = {}
-    for subgraph in inference.get_provider_graph_assignment_info():
-        operators = tuple(node.op_type for node in subgraph.get_nodes())
-        taken[subgraph.ep_name] = taken.get(subgraph.ep_name, ()) + operators
-    return taken
 
 
 def _run(inference: Any, names: list[str], feeds: Mapping[str, Array]) -> list[Array]:  # noqa: ANN401
