@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnfold._version import __version__
+from bnfold.checking.ulps import describe_ulps
 from bnfold.errors import TargetError
+from bnfold.runtime import describe_placement
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-    from bnfold.checking import CheckReport, OutputComparison
+    from bnfold.checking import CheckReport, Comparison, OutputComparison
     from bnfold.folding.fold import FoldResult
     from bnfold.folding.inspection import AffineInfo, Inspection
     from bnfold.folding.rounds import Settlement
@@ -61,29 +65,59 @@ def describe_kept(result: FoldResult) -> str:
 def check_text(console: Console, report: CheckReport) -> None:
     """The proof: per output, how far the two graphs are apart, and what would have been too far."""
     from rich.markup import escape
+
+    inputs = " and ".join(", ".join(shapes) for shapes in report.inputs) or "no inputs"
+    source = ", ".join(report.data) or f"seed {report.seed}, {report.draws} draws"
+    console.print(escape(f"inputs: {source} of {inputs}"))
+    for comparison in report.comparisons:
+        _comparison_text(console, comparison)
+    for remark in report.remarks:
+        console.print(f"  [cyan]remark[/] {escape(remark)}")
+
+
+def _comparison_text(console: Console, comparison: Comparison) -> None:
+    from rich.markup import escape
+
+    matchup = comparison.matchup
+    console.print(escape(f"onnxruntime, {matchup}"))
+    for label, placement, provider in (
+        ("before", comparison.placement_before, matchup.before),
+        ("after", comparison.placement_after, matchup.after),
+    ):
+        console.print(escape(f"  {label}: {describe_placement(placement, provider)}"))
+    console.print(_outputs_table(comparison.outputs))
+    for output in comparison.outputs:
+        console.print(escape(f"  {output.name}: {_statistics(output)}"))
+    for basis in dict.fromkeys(output.basis for output in comparison.outputs):
+        console.print(escape(f"  tolerance: {basis}"))
+
+
+def _outputs_table(outputs: Sequence[OutputComparison]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
-    console.print(
-        escape(
-            f"onnxruntime, {report.provider}, graph optimisation off; seed {report.seed}, "
-            f"{report.draws} draws of {', '.join(report.inputs) or 'no inputs'}"
-        )
-    )
     table = Table(box=None, pad_edge=False)
-    table.add_column("output")
-    for heading in ("max |y-y'|", "over max|y|", "tolerance", ""):
+    table.add_column("output", overflow="fold")
+    for heading in ("max |y-y'|", "over max|y|", "noise", "tolerance", ""):
         table.add_column(heading, justify="right")
-    for output in report.outputs:
-        table.add_row(
-            escape(output.name),
-            f"{output.max_abs:.2e}",
-            f"{output.rel_to_max:.2e}",
-            f"{output.tolerance:.2e}",
-            _verdict(output),
-        )
-    console.print(table)
-    for basis in dict.fromkeys(output.basis for output in report.outputs):
-        console.print(escape(f"  tolerance: {basis}"))
+    for output in outputs:
+        numbers = (output.max_abs, output.rel_to_max, output.noise, output.tolerance)
+        table.add_row(escape(output.name), *(f"{number:.2e}" for number in numbers), _verdict(output))
+    return table
+
+
+def _statistics(output: OutputComparison) -> str:
+    """What the table has no room for."""
+    words = [f"mean {output.mean_abs:.1e}"]
+    if output.cosine is not None:
+        words.append(f"1 - cosine {1 - output.cosine:.1e}")
+    if output.argmax_agreement is not None:
+        words.append(f"argmax agrees in {output.argmax_agreement:.4g}".replace(" in 1", " everywhere"))
+    if output.ulps:
+        words.append(describe_ulps(output.ulps))
+    if output.max_abs:
+        words.append(f"would pass with --rtol {output.rel_to_max:.1e}")
+    return ", ".join(words)
 
 
 def _verdict(output: OutputComparison) -> str:

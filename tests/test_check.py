@@ -12,8 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from bnfold.checking import CheckReport, check
+from bnfold.checking import CheckReport, Comparison, Matchup, check
 from bnfold.checking.statistics import difference
+from bnfold.checking.subject import Subject
 from bnfold.checking.tolerance import precision_of
 from bnfold.errors import ModelError, UsageError
 
@@ -81,8 +82,8 @@ def test_a_model_equals_itself() -> None:
     report = check(cnn(weights()), cnn(weights()))
     assert report
     assert report.outputs[0].max_abs == 0
-    assert report.inputs == ("x float32[2, 3, 32, 32]",)
-    assert report.sizes == {"N": 2, "H": 32, "W": 32}
+    assert report.inputs == (("x float32[2, 3, 32, 32]",),)
+    assert report.sizes == ({"N": 2, "H": 32, "W": 32},)
     assert list(report.placement_before) == list(report.placement_after) == ["CPUExecutionProvider"]
 
 
@@ -111,7 +112,7 @@ def test_a_check_repeats_itself() -> None:
 
 def test_half_precision_inside_a_float32_graph_decides_the_tolerance() -> None:
     graph = "g (float[N, 3] x) => (float[N, 3] y) { h = Cast<to = 10>(x) y = Cast<to = 1>(h) }"
-    assert precision_of(text_model(graph).SerializeToString()).narrowest == "float16"
+    assert precision_of(Subject(text_model(graph).SerializeToString(), "m")).narrowest == "float16"
     report = check(text_model(graph), text_model(graph))
     assert report
     assert "float16" in report.outputs[0].basis
@@ -127,7 +128,7 @@ def test_linear_operators_of_subgraphs_and_functions_count() -> None:
             y = local.twice(a)
         }
         <domain: "local", opset_import: ["": 17]> twice (p) => (q) { q = MatMul(p, p) }"""
-    assert precision_of(parser.parse_model(text).SerializeToString()).linear == 2
+    assert precision_of(Subject(parser.parse_model(text).SerializeToString(), "m")).linear == 2
 
 
 def test_integer_inputs_to_gather_and_integer_outputs() -> None:
@@ -226,7 +227,7 @@ TWO = "g (float[N, 3] x) => (float[N, 3] y, float[N, 3] z) { y = Relu(x) z = Neg
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        (ONE, ONE.replace(" y", " q"), r"different outputs: \['y'\] before, \['q'\] after"),
+        (ONE, ONE.replace(" y", " q"), "different outputs: 'y' only before and 'q' only after"),
         (ONE, ONE.replace("x)", "q)").replace("] x", "] q"), "different inputs"),
         (TWO, ONE, "different outputs"),
         (TWO, TWO.replace("float[N, 3] y, float[N, 3] z", "float[N, 3] z, float[N, 3] y"), "different outputs"),
@@ -315,7 +316,9 @@ def test_one_vacuous_output_of_two_fails_the_check() -> None:
 
 
 def test_a_report_without_outputs_is_not_true() -> None:
-    assert not CheckReport((), "p", {}, {}, 0, 3, None, (), {}, allow_vacuous=True)
+    none = Comparison(Matchup("p", "p"), (), {}, {})
+    for comparisons in ((), (none,)):
+        assert not CheckReport(comparisons, seed=0, draws=3, data=(), inputs=(), sizes=(), allow_vacuous=True)
 
 
 # Data
@@ -326,7 +329,7 @@ def test_given_inputs_are_the_only_draw_and_a_variation_of_them_judges_vacuity(t
     np.savez(tmp_path / "in.npz", x=x)
     report = check(cnn(weights()), cnn(folded(weights())), data=tmp_path / "in.npz")
     assert report
-    assert (report.draws, report.inputs, report.sizes) == (1, ("x float32[1, 3, 9, 7]",), {})
+    assert (report.draws, report.inputs, report.sizes) == (1, (("x float32[1, 3, 9, 7]",),), ())
     assert not check(cnn(weights()), cnn(changed("w1", one_weight)), data=tmp_path / "in.npz")
 
 
@@ -366,7 +369,7 @@ def test_strings_are_compared_exactly() -> None:
 def test_element_type_codes_that_onnx_does_not_know_are_passed_over() -> None:
     model = text_model(ONE)
     model.graph.initializer.append(TensorProto(name="odd", data_type=999))
-    assert precision_of(model.SerializeToString()).narrowest == "float32"
+    assert precision_of(Subject(model.SerializeToString(), "m")).narrowest == "float32"
 
 
 # Real models

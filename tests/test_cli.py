@@ -112,10 +112,11 @@ def test_fold_writes_beside_the_model_and_proves_it(run: Run, path: Path, tmp_pa
     assert path.read_bytes() == before
     assert "BatchNormalization" not in op_types(onnx.load(tmp_path / "m.folded.onnx"))
     assert "m.onnx: 2 of 2 BatchNormalizations folded" in outcome.out
-    assert "CPUExecutionProvider, graph optimisation off; seed 0, 3 draws of pixels float32[2, 64]" in outcome.out
-    heading, row = outcome.out.splitlines()[2:4]
-    assert re.split(r"  +", heading.strip()) == ["output", "max |y-y'|", "over max|y|", "tolerance"]
-    output, absolute, relative, tolerance, verdict = row.split()
+    assert "inputs: seed 0, 3 draws of pixels float32[2, 64]\n" in outcome.out
+    assert "onnxruntime, CPUExecutionProvider, graph optimisation off\n" in outcome.out
+    heading, row = outcome.out.splitlines()[5:7]
+    assert re.split(r"  +", heading.strip()) == ["output", "max |y-y'|", "over max|y|", "noise", "tolerance"]
+    output, absolute, relative, _, tolerance, verdict = row.split()
     assert (output, verdict) == ("logits", "equal")
     assert 0 < float(absolute) < float(tolerance) < 1e-2
     assert 0 < float(relative) < 1e-5

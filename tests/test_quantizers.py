@@ -16,6 +16,7 @@ from support import Array, graph_model, normal, op_types, statistics
 import bnfold
 from bnfold.checking.quantizers import nudged, without_quantizers
 from bnfold.checking.report import CheckReport, OutputComparison
+from bnfold.checking.subject import Subject
 
 LAYER = """
     {q} = QuantizeLinear({x}, {x}s, z) {x}d = DequantizeLinear({q}, {x}s, z)
@@ -94,8 +95,8 @@ def test_quantizers_of_weights_are_none_of_activations() -> None:
         xs=np.array(0.03, np.float32),
         z=np.array(0, np.int8),
     ).SerializeToString()
-    assert nudged(model) == ()
-    assert without_quantizers(model) == ()
+    assert nudged(Subject(model, "m")) == ()
+    assert without_quantizers(Subject(model, "m")) == ()
 
 
 @pytest.mark.parametrize(
@@ -123,8 +124,10 @@ def test_integers_that_a_quantizer_moves_may_be_off_by_steps_and_no_more() -> No
 
 def test_a_hair_moves_few_elements_and_none_where_quantizers_are_out() -> None:
     model = network().SerializeToString()
-    assert [op_types(onnx.load_from_string(other)).count("QuantizeLinear") for other in nudged(model)] == [3, 3]
-    taken_out = [onnx.load_from_string(other) for other in without_quantizers(model)]
+    assert [
+        op_types(onnx.load_from_string(other)).count("QuantizeLinear") for other in nudged(Subject(model, "m"))
+    ] == [3, 3]
+    taken_out = [onnx.load_from_string(other) for other in without_quantizers(Subject(model, "m"))]
     assert [op_types(other).count("QuantizeLinear") for other in taken_out] == [0, 0, 0]
     for other in taken_out:
         onnx.checker.check_model(other, full_check=True)

@@ -18,7 +18,7 @@ BELOW: dict[str, set[str]] = {
     "ops": {"errors", "affine", "model"},
     "folding": {"errors", "affine", "model", "ops"},
     "checking": {"errors", "model", "runtime"},
-    "report": {"_version", "errors", "folding", "checking"},
+    "report": {"_version", "errors", "runtime", "folding", "checking"},
     "api": {"errors", "model", "folding", "checking", "report"},
     "cli": {"_version", "errors", "folding", "checking", "report", "api"},
     "__main__": {"cli"},

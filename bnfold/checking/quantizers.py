@@ -18,12 +18,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bnfold.checking.tolerance import every_node
+from bnfold.checking.subject import Subject, every_node
+from bnfold.errors import ModelError
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto
-
-    from bnfold.runtime import ModelSource
+    from onnx import GraphProto, NodeProto
 
 HAIR = 2.0**-6
 """In steps of the quantizer."""
@@ -47,7 +46,7 @@ class _Quantizer:
     scale_type: int
 
 
-def nudged(model: ModelSource) -> tuple[bytes, ...]:
+def nudged(model: Subject) -> tuple[bytes, ...]:
     """The model with its activations a hair higher, and a hair lower; none of a model that quantizes no activation.
 
     A model that does not fit into one message with its weights gives none either: the check is stricter then.
@@ -55,14 +54,14 @@ def nudged(model: ModelSource) -> tuple[bytes, ...]:
     return tuple(_edited(model, by) for by in (HAIR, -HAIR)) if _can_be_edited(model) else ()
 
 
-def without_quantizers(model: ModelSource) -> tuple[bytes, ...]:
+def without_quantizers(model: Subject) -> tuple[bytes, ...]:
     """The model with its quantizers taken out: as it is, a hair higher, and a hair lower where they stood.
 
     None where it has no quantizers, or where steps would remain: something else than a DequantizeLinear reads one.
     """
     if not _can_be_edited(model):
         return ()
-    proto = _load(model)
+    proto = model.loaded()
     steps = [node for node in every_node(proto) if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")]
     taken = [quantizer for quantizer in _quantizers(proto.graph) if quantizer.readers]
     if len(taken) != len(steps):
@@ -70,24 +69,15 @@ def without_quantizers(model: ModelSource) -> tuple[bytes, ...]:
     return tuple(_edited(model, by, take_out=True) for by in (0.0, FINE_HAIR, -FINE_HAIR))
 
 
-def _can_be_edited(model: ModelSource) -> bool:
-    from google.protobuf.message import DecodeError, EncodeError
-    from onnx.checker import ValidationError
+def _can_be_edited(model: Subject) -> bool:
+    from google.protobuf.message import EncodeError
 
-    try:
-        if not _quantizers(_load(model, weights=False).graph):
-            return False
-        return bool(_load(model).SerializeToString())
-    except (DecodeError, EncodeError, OSError, ValueError, ValidationError):
+    if not _quantizers(model.proto.graph):
         return False
-
-
-def _load(model: ModelSource, *, weights: bool = True) -> ModelProto:
-    import onnx
-
-    if isinstance(model, bytes):
-        return onnx.load_model_from_string(model)
-    return onnx.load_model(model, load_external_data=weights)
+    try:
+        return bool(model.loaded().SerializeToString())
+    except (EncodeError, ValueError, ModelError):
+        return False
 
 
 def _quantizers(graph: GraphProto) -> list[_Quantizer]:
@@ -121,9 +111,9 @@ def _readers(graph: GraphProto, quantizer: NodeProto) -> Iterator[NodeProto]:
         yield from readers
 
 
-def _edited(model: ModelSource, by: float, *, take_out: bool = False) -> bytes:
+def _edited(model: Subject, by: float, *, take_out: bool = False) -> bytes:
     """The model with `by` steps added in front of each quantizer, which stays or is taken out."""
-    proto = _load(model)
+    proto = model.loaded()
     quantizers = {quantizer.node.output[0]: quantizer for quantizer in _quantizers(proto.graph)}
     replaced = {reader.output[0]: name for name, q in quantizers.items() if take_out for reader in q.readers}
     nodes: list[NodeProto] = []

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bnfold.checking.ulps import ulp_histogram
 from bnfold.runtime import FLOATS
 
 Array: TypeAlias = NDArray[Any]
@@ -21,9 +22,12 @@ class Difference:
     Attributes:
         max_abs: max|y - y'|; for values that are not floats, at least 1 where any of them differ.
         mean_abs: mean|y - y'|.
+        max_rel: max(|y - y'| / |y|) over the positions where y is not 0.
         max_y: max|y| of the reference.
         cosine: Of the two as vectors; 1 where both are zero, `None` for values that are not floats.
-        argmax_agreement: The share of rows with the same largest entry; `None` where there are no rows of two or more.
+        argmax_agreement: The share of rows with the same largest entry; `None` for what does not look like scores.
+        ulps: How many elements are how many representable numbers apart (see `bnfold.checking.ulps`); empty for values
+            that are not floats.
         shape_match: Whether the shapes agree. Where they do not, the errors are infinite.
         nonfinite_match: Whether NaN, +inf and -inf each are at the same positions.
         finite: How many positions of the reference are finite.
@@ -32,9 +36,11 @@ class Difference:
 
     max_abs: float
     mean_abs: float
+    max_rel: float
     max_y: float
     cosine: float | None
     argmax_agreement: float | None
+    ulps: tuple[int, ...]
     shape_match: bool
     nonfinite_match: bool
     finite: int
@@ -51,15 +57,20 @@ def difference(reference: Array, other: Array) -> Difference:
     usable = _finite(reference)
     peak = _largest(_magnitudes(reference)[usable])
     if reference.shape != other.shape:
-        return Difference(np.inf, np.inf, peak, None, None, False, True, int(usable.sum()), reference.size)
+        infinite = float("inf")
+        return Difference(
+            infinite, infinite, infinite, peak, None, None, (), False, True, int(usable.sum()), reference.size
+        )
     both = usable & _finite(other)
     errors = _errors(reference[both], other[both])
     return Difference(
         max_abs=_largest(errors),
         mean_abs=float(errors.mean()) if errors.size else 0.0,
+        max_rel=_largest_ratio(errors, _magnitudes(reference[both])),
         max_y=peak,
         cosine=_cosine(reference[both], other[both]) if is_float(reference) else None,
         argmax_agreement=_argmax_agreement(reference, other) if is_float(reference) else None,
+        ulps=_ulps(reference[both], other[both]),
         shape_match=True,
         nonfinite_match=_nonfinite_match(reference, other),
         finite=int(usable.sum()),
@@ -89,6 +100,19 @@ def _magnitudes(array: Array) -> Doubles:
 def _largest(values: Doubles) -> float:
     """The largest of some magnitudes; 0 when there are none."""
     return float(values.max(initial=0.0))
+
+
+def _largest_ratio(errors: Doubles, magnitudes: Doubles) -> float:
+    """The largest error over its value; 0 where no value has a magnitude."""
+    there = magnitudes > 0
+    with np.errstate(over="ignore"):  # an error of 1 at the smallest double: infinite is what it is
+        return _largest(errors[there] / magnitudes[there])
+
+
+def _ulps(reference: Array, other: Array) -> tuple[int, ...]:
+    if not is_float(reference) or reference.dtype != other.dtype:
+        return ()
+    return ulp_histogram(reference, other)
 
 
 def _errors(reference: Array, other: Array) -> Doubles:
@@ -127,7 +151,10 @@ def _unit(array: Array) -> Doubles:
 
 
 def _argmax_agreement(reference: Array, other: Array) -> float | None:
-    """Rows run along axis 1 of an image-like output ([N, C, H, W]), along the last axis of any other."""
+    """For what looks like scores: a row of two or more per sample ([N, C] or [C]), or a map of them ([N, C, H, W]).
+
+    Rows run along axis 1 of a map, along the last axis of any other.
+    """
     if reference.ndim == 0 or reference.size == 0:
         return None
     axis = 1 if reference.ndim >= 4 else -1

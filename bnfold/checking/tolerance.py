@@ -32,16 +32,17 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from bnfold.errors import ModelError
+from bnfold.checking.subject import Subject, subgraphs
 from bnfold.runtime import FLOATS
 
 if TYPE_CHECKING:
-    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+    from onnx import GraphProto, NodeProto
 
-    from bnfold.runtime import ModelSource
+TF32 = "tf32"
+"""What CUDA may round the factors of a float32 product to: the exponents of float32, the 10 bits of float16."""
 
-_EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-_ROUNDINGS = {"float64": 16, "float32": 16, "float16": 4, "bfloat16": 4}
+_EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, TF32: 2.0**-10, "bfloat16": 2.0**-7}
+_ROUNDINGS = {"float64": 16, "float32": 16, "float16": 4, TF32: 4, "bfloat16": 4}
 _NOISE_FACTOR = 4
 _LINEAR = frozenset(
     {"Conv", "ConvTranspose", "Einsum", "FusedConv", "FusedMatMul", "GRU", "Gemm", "LSTM", "MatMul", "RNN"}
@@ -74,17 +75,21 @@ class Tolerance:
         return self.absolute + self.relative * max_y
 
 
-def precision_of(model: ModelSource) -> Precision:
+def precision_of(model: Subject, *, tf32: bool = False) -> Precision:
     """Read from a model what decides its tolerance; weights in other files are not loaded.
+
+    Args:
+        model: The model.
+        tf32: Whether it runs where products of float32 are rounded to TF32.
 
     Raises:
         ModelError: The model can not be parsed.
     """
-    proto = _parse(model)
-    nodes = every_node(proto)
-    types = [_name(code) for code in _element_types(proto.graph, nodes)]
+    types = {_name(code) for code in _element_types(model.proto.graph, model.nodes)}
+    if tf32 and "float32" in types:
+        types.add(TF32)
     narrowest = max((name for name in types if name in _EPSILON), key=_EPSILON.__getitem__, default=None)
-    return Precision(narrowest, sum(node.op_type in _LINEAR for node in nodes))
+    return Precision(narrowest, sum(node.op_type in _LINEAR for node in model.nodes))
 
 
 def tolerance_for(dtype: str, precision: Precision, noise: float, steps: float = 0.0) -> Tolerance:
@@ -123,37 +128,6 @@ def tolerance_given(dtype: str, rtol: float | None, atol: float | None) -> Toler
     return Tolerance(absolute, relative, f"as given: {absolute:g} + {relative:g} x max|y|")
 
 
-def _parse(model: ModelSource) -> ModelProto:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        if isinstance(model, bytes):
-            return onnx.load_model_from_string(model)
-        return onnx.load_model(model, load_external_data=False)
-    except (DecodeError, OSError) as error:
-        raise ModelError(f"the model can not be read: {error}") from error
-
-
-def every_node(model: ModelProto) -> list[NodeProto]:
-    """The nodes of the graph, of its subgraphs, and of the model's functions."""
-    found = list(_nodes(model.graph.node))
-    return found + [node for function in model.functions for node in _nodes(function.node)]
-
-
-def _nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    """Nodes and those of their subgraphs."""
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            for graph in _subgraphs(attribute):
-                yield from _nodes(graph.node)
-
-
-def _subgraphs(attribute: AttributeProto) -> list[GraphProto]:
-    return [attribute.g, *attribute.graphs] if attribute.HasField("g") else list(attribute.graphs)
-
-
 def _element_types(graph: GraphProto, nodes: Iterable[NodeProto]) -> Iterator[int]:
     """The types of a graph's inputs and initializers, and those that any node casts to or holds as a constant."""
     yield from (value.type.tensor_type.elem_type for value in graph.input)
@@ -164,7 +138,7 @@ def _element_types(graph: GraphProto, nodes: Iterable[NodeProto]) -> Iterator[in
                 yield attribute.i
             if attribute.HasField("t"):
                 yield attribute.t.data_type
-            yield from (tensor.data_type for inner in _subgraphs(attribute) for tensor in inner.initializer)
+            yield from (tensor.data_type for inner in subgraphs(attribute) for tensor in inner.initializer)
 
 
 def _name(code: int) -> str:

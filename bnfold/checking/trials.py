@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from bnfold.checking.settings import Progress
 from bnfold.checking.statistics import Array, Difference, difference
 from bnfold.errors import ModelError
 from bnfold.runtime import Session
+
+Feeds: TypeAlias = Mapping[str, Array]
+
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
+"""The shapes of a set of inputs, in graph order."""
+
+
+def shapes_of(feeds: Feeds) -> Shapes:
+    """The shapes of a set of inputs."""
+    return tuple(array.shape for array in feeds.values())
 
 
 @dataclass
@@ -15,16 +27,16 @@ class Track:
     """What the draws say about one output.
 
     Attributes:
-        first: The original's output on the first draw.
+        firsts: The original's output on the first draw of each set of input shapes.
         differences: The other model against the original, one per draw.
         noise: The largest ratio of the original's noise to max|y|.
         steps: The largest ratio to max|y| of what a hair in front of its quantizers does; 0 where it has none.
-        sensitivity: The largest change of the original's output from the first inputs to any others; infinite where
-            its shape or its non-finite positions change.
+        sensitivity: The largest change of the original's output from the first inputs to any others of the same
+            shapes; infinite where its shape or its non-finite positions change.
         drift: The change of the original's output when it is given the same inputs again, as in a random model.
     """
 
-    first: Array
+    firsts: dict[Shapes, Array] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
     noise: float = 0.0
     steps: float = 0.0
@@ -39,9 +51,11 @@ class Track:
         """Take in what another integer here and there does to an output."""
         self.steps = max(self.steps, _relative(reference, nudged))
 
-    def add_witness(self, reference: Array) -> None:
-        """Take in the original's output on other inputs than the first."""
-        self.sensitivity = max(self.sensitivity, difference(self.first, reference).needed)
+    def add_witness(self, shapes: Shapes, reference: Array) -> None:
+        """Take in the original's output on inputs of some shapes: what it changes shows whether they matter."""
+        first = self.firsts.setdefault(shapes, reference)
+        if first is not reference:
+            self.sensitivity = max(self.sensitivity, difference(first, reference).needed)
 
     def add_repeat(self, first: Array, again: Array) -> None:
         """Take in two outputs of the original on the same inputs, one right after the other."""
@@ -59,16 +73,16 @@ class Variants:
     """Sessions whose differences from the original are no one's fault.
 
     Attributes:
-        rewritten: The original as onnxruntime rewrites it; `None` where that fails.
+        rewritten: The original as onnxruntime rewrites it, and on the other provider where there are two.
         nudged: The original with a hair in front of its quantizers; none where it has no quantizers.
     """
 
-    rewritten: Session | None
+    rewritten: Sequence[Session] = ()
     nudged: Sequence[Session] = ()
 
 
 def run_trials(
-    original: Session, variants: Variants, candidate: Session, draws: Iterable[Mapping[str, Array]]
+    original: Session, variants: Variants, candidate: Session, draws: Iterable[Feeds], progress: Progress
 ) -> dict[str, Track]:
     """Run every set of inputs on each session, once and in the same order, and keep only what the verdict needs.
 
@@ -76,26 +90,26 @@ def run_trials(
         ModelError: The original or the candidate can not be run.
     """
     tracks: dict[str, Track] = {}
-    for feeds in draws:
+    for number, feeds in enumerate(draws, 1):
+        progress(f"inputs {number}")
         reference, other = original.run(feeds), candidate.run(feeds)
-        noisy = _run_if_possible(variants.rewritten, feeds)
+        noisy = [_run_if_possible(session, feeds) for session in variants.rewritten]
         stepping = [_run_if_possible(session, feeds) for session in variants.nudged]
         for name, array in reference.items():
-            track = tracks.setdefault(name, Track(array))
+            track = tracks.setdefault(name, Track())
             track.differences.append(difference(array, other[name]))
-            track.add_witness(array)
-            if name in noisy:
-                track.add_noise(array, noisy[name])
+            track.add_witness(shapes_of(feeds), array)
+            for outputs in noisy:
+                if name in outputs:
+                    track.add_noise(array, outputs[name])
             for outputs in stepping:
                 if name in outputs:
                     track.add_steps(array, outputs[name])
     return tracks
 
 
-def _run_if_possible(session: Session | None, feeds: Mapping[str, Array]) -> dict[str, Array]:
+def _run_if_possible(session: Session, feeds: Feeds) -> dict[str, Array]:
     """Without a variant its part of the noise stays unknown: the check is possible, and its tolerance tighter."""
-    if session is None:
-        return {}
     try:
         return session.run(feeds)
     except ModelError:

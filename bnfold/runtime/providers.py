@@ -37,7 +37,9 @@ def provider_name(name: str) -> str:
     if name.lower() in ("cpu", CPU.lower()):
         return CPU  # known without onnxruntime, whose absence is told when it is needed
     known = import_onnxruntime(CUDA if name.lower().startswith("cuda") else CPU).get_all_providers()
-    spelled: dict[str, str] = {full.lower(): full for full in known} | {full.removesuffix(_SUFFIX).lower(): full for full in known}
+    spelled: dict[str, str] = {full.lower(): full for full in known} | {
+        full.removesuffix(_SUFFIX).lower(): full for full in known
+    }
     if name.lower() not in spelled:
         short = ", ".join(sorted(full.removesuffix(_SUFFIX).lower() for full in known))
         raise UsageError(f"onnxruntime knows no execution provider {name!r}; there are: {short}, and all")
