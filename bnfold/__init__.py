@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from bnfold._version import __version__
 
 if TYPE_CHECKING:
-    from bnfold.api import check, fold, inspect
-    from bnfold.checking import CheckReport, OutputComparison
+    from bnfold.api import assert_equivalent, check, fold, inspect
+    from bnfold.checking import CheckReport, Comparison, Matchup, OutputComparison
     from bnfold.errors import (
         BnfoldError,
         DifferenceFound,
@@ -35,12 +35,14 @@ __all__ = [
     "AffineInfo",
     "BnfoldError",
     "CheckReport",
+    "Comparison",
     "DifferenceFound",
     "ExternalDataError",
     "FoldResult",
     "Folded",
     "Inspection",
     "Kept",
+    "Matchup",
     "ModelError",
     "NormalizationsStayed",
     "OutputComparison",
@@ -49,14 +51,15 @@ __all__ = [
     "TargetError",
     "UsageError",
     "__version__",
+    "assert_equivalent",
     "check",
     "fold",
     "inspect",
 ]
 
 _HOMES = {
-    "bnfold.api": ("check", "fold", "inspect"),
-    "bnfold.checking": ("CheckReport", "OutputComparison"),
+    "bnfold.api": ("assert_equivalent", "check", "fold", "inspect"),
+    "bnfold.checking": ("CheckReport", "Comparison", "Matchup", "OutputComparison"),
     "bnfold.errors": (
         "BnfoldError",
         "DifferenceFound",

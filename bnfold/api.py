@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from bnfold.checking import check as _check
 from bnfold.errors import DifferenceFound, NormalizationsStayed
@@ -14,7 +15,11 @@ from bnfold.folding.inspection import Inspection, inspection_of
 from bnfold.folding.options import Options
 from bnfold.model.container import ModelLike, open_model
 from bnfold.model.writing import staged
-from bnfold.report import describe_failure, describe_kept
+from bnfold.report import check_table, describe_failure, describe_kept
+
+if TYPE_CHECKING:
+    from bnfold.checking import CheckReport
+    from bnfold.checking.subject import Model
 
 check = _check
 
@@ -74,6 +79,27 @@ def fold(
     if strict and result.kept:
         raise NormalizationsStayed(describe_kept(result))
     return result
+
+
+def assert_equivalent(before: Model, after: Model, **options: Any) -> CheckReport:  # noqa: ANN401 - as for `check`
+    """Raise where two models do not compute the same: `check`, for people's own tests.
+
+    Args:
+        before: the original: a path, a serialized model or a ModelProto.
+        after: the model to be proven equal to it.
+        **options: as for `check`.
+
+    Returns:
+        The report, for further assertions.
+
+    Raises:
+        AssertionError: they differ, or the comparison shows nothing; the text holds the reason and the whole table.
+        UsageError, ModelError, RuntimeUnavailable: as for `check`.
+    """
+    report = check(before, after, **options)
+    if not report:
+        raise AssertionError(f"{describe_failure(report)}\n{check_table(report)}")
+    return report
 
 
 def _prove(result: _folding.FoldResult) -> None:

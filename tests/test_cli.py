@@ -237,11 +237,11 @@ def test_json_tells_all_of_a_fold(run: Run, path: Path, tmp_path: Path) -> None:
     outcome = run("fold", path, "--json", tmp_path / "r.json")
     document = json.loads((tmp_path / "r.json").read_text("utf-8"))
     assert list(document) == ["schema", "bnfold", "model", "output", "folded", "kept", "settled", "remarks", "check"]
-    assert (document["schema"], document["bnfold"]) == (1, bnfold.__version__)
+    assert (document["schema"], document["bnfold"]) == (2, bnfold.__version__)
     assert (document["model"], document["output"]) == (str(path), str(tmp_path / "m.folded.onnx"))
     assert [entry["op_type"] for entry in document["folded"]] == ["BatchNormalization"] * 2
     assert document["check"]["equal"] is True
-    assert document["check"]["outputs"][0]["ok"] is True
+    assert document["check"]["comparisons"][0]["outputs"][0]["ok"] is True
     assert "2 of 2" in outcome.out
 
 
@@ -596,7 +596,7 @@ def test_a_fault_of_its_own_is_told_with_a_traceback(run: Run, path: Path, monke
     def broken(**_: object) -> None:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr(cli, "_console", broken)
+    monkeypatch.setattr("bnfold.cli.fold.open_console", broken)
     outcome = run("fold", path)
     assert outcome.status == 3
     assert "RuntimeError: on purpose" in outcome.err

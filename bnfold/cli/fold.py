@@ -1,0 +1,120 @@
+"""`bnfold fold`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnfold.cli import options as shared
+from bnfold.cli.console import open_console, protect, showing_progress
+from bnfold.errors import DifferenceFound
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bnfold.checking import CheckReport
+    from bnfold.folding.fold import FoldResult
+
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="NODE", help="Fold this affine, or these (a glob), and nothing else."),
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option("--skip", metavar="NODE", help="Leave this node, or these (a glob), exactly as they are."),
+]
+
+
+def fold(
+    model: shared.Model,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Where to write; by default <name>.folded.onnx beside it."),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Run both graphs and compare them first.")] = True,
+    provider: shared.Provider = "cpu",
+    data: shared.Data = None,
+    seed: shared.Seed = 0,
+    rtol: shared.Rtol = None,
+    atol: shared.Atol = None,
+    allow_vacuous: shared.AllowVacuous = False,
+    tf32: shared.Tf32 = False,
+    prefer: Annotated[
+        str,
+        typer.Option(
+            metavar="speed|no-batchnorm",
+            help="What stays of an affine that can not go: what runs fastest, or no BatchNormalization at any price.",
+        ),
+    ] = "speed",
+    only: Only = None,
+    skip: Skip = None,
+    max_folds: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop after N folds, to find the one that makes a difference.")
+    ] = None,
+    residuals: Annotated[
+        bool,
+        typer.Option("--residuals/--no-residuals", help="Let a part of an affine stay where it can not go whole."),
+    ] = True,
+    freeze_initializers: shared.Freeze = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a BatchNormalization stays.")] = False,
+    json: shared.Json = None,
+) -> None:
+    """Fold BatchNormalizations into the weights around them, prove the result equal, and write it."""
+    from bnfold import report as reports
+    from bnfold.folding.fold import fold as fold_model
+    from bnfold.folding.options import Options
+
+    options = Options(freeze_initializers, prefer, tuple(only or ()), tuple(skip or ()), max_folds, residuals)
+    result = fold_model(model, options)
+    target = Path(output) if output else _beside(Path(model))
+    protect(result.container.files, target, json)
+    console = open_console(quiet=json == "-")
+    reports.fold_text(console, result, name=Path(model).name)
+    how = {
+        "provider": provider,
+        "data": data,
+        "seed": seed,
+        "rtol": rtol,
+        "atol": atol,
+        "allow_vacuous": allow_vacuous,
+        "tf32": tf32,
+    }
+    report = _write(console, result, target, how if check else None)
+    written = report is None or bool(report)
+    if written:
+        console.print(f"wrote {target}", markup=False)
+    if json:
+        reports.write_json(
+            reports.fold_json(result, report, model=model, output=str(target) if written else None), json
+        )
+    if not written and report is not None:
+        raise DifferenceFound(f"nothing was written: {reports.describe_failure(report)}")
+    if strict and result.kept:
+        raise typer.Exit(1)
+
+
+def _beside(model: Path) -> Path:
+    """Where the result goes unless it is said."""
+    return model.with_name(f"{model.name.removesuffix('.onnx')}.folded.onnx")
+
+
+def _write(console: Console, result: FoldResult, target: Path, check: dict[str, Any] | None) -> CheckReport | None:
+    """Write the result, and put it in its place unless the check fails; the report, None when nothing was to prove."""
+    from bnfold import report as reports
+
+    with result.staged(target) as work:
+        if check is None or not result:
+            if check is not None:
+                console.print("nothing folds: the model is written as it came in, byte for byte")
+            work.commit()
+            return None
+        from bnfold.checking import check as compare
+
+        with showing_progress() as progress:
+            report = compare(str(result.container.path), work.model, progress=progress, **check)
+        reports.check_text(console, report)
+        if report:
+            work.commit()
+        return report

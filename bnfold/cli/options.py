@@ -1,0 +1,47 @@
+"""The options that more than one command has, once each."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="An ONNX file.")]
+Freeze = Annotated[
+    bool,
+    typer.Option(
+        "--freeze-initializers",
+        help="Treat initializers that are graph inputs too as constants, and stop listing them as inputs.",
+    ),
+]
+Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the outcome as JSON; - for stdout.")]
+
+# How two models are compared.
+Provider = Annotated[
+    str,
+    typer.Option(
+        metavar="cpu|cuda|NAME|all",
+        help="The execution provider to run on; all: each that can, and the CPU against the others.",
+    ),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="INPUTS.npz",
+        help="Inputs by name: a .npz file, a folder of them, or a folder of one .npy per input; drawn by default.",
+    ),
+]
+Shape = Annotated[
+    list[str] | None,
+    typer.Option("--shape", metavar="N=4,H=224", help="Sizes of open axes for drawn inputs; again for more sizes."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of the drawn inputs.")]
+Rtol = Annotated[float | None, typer.Option(help="Tolerance over max|y|, instead of the derived one.")]
+Atol = Annotated[float | None, typer.Option(help="Absolute tolerance, instead of the derived one.")]
+AllowVacuous = Annotated[bool, typer.Option("--allow-vacuous", help="Accept outputs whose comparison shows nothing.")]
+Tf32 = Annotated[
+    bool, typer.Option("--tf32", help="Let CUDA round factors of float32 products to 10 bits, and tolerate that.")
+]
+Optimized = Annotated[
+    bool, typer.Option("--optimized", help="Compare as deployed too, with onnxruntime's own rewriting on.")
+]

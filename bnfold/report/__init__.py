@@ -1,0 +1,23 @@
+"""Results as text for people, and as documents for machines."""
+
+from bnfold.report.checks import check_table, check_text, describe_failure
+from bnfold.report.documents import SCHEMA, check_document, check_json, fold_json, inspect_json, write_json
+from bnfold.report.folding import describe_kept, describe_settlement, fold_text, inspect_text
+from bnfold.report.junit import write_junit
+
+__all__ = [
+    "SCHEMA",
+    "check_document",
+    "check_json",
+    "check_table",
+    "check_text",
+    "describe_failure",
+    "describe_kept",
+    "describe_settlement",
+    "fold_json",
+    "fold_text",
+    "inspect_json",
+    "inspect_text",
+    "write_json",
+    "write_junit",
+]

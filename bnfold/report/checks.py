@@ -1,0 +1,130 @@
+"""A check as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from bnfold.checking.ulps import describe_ulps
+from bnfold.runtime import describe_placement
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from bnfold.checking import CheckReport, Comparison, OutputComparison
+
+
+_WIDTH = 100
+"""Columns of a table that no terminal shows."""
+
+
+def check_text(console: Console, report: CheckReport) -> None:
+    """The proof: per output, how far the two graphs are apart, and what would have been too far."""
+    from rich.markup import escape
+
+    inputs = " and ".join(", ".join(shapes) for shapes in report.inputs) or "no inputs"
+    source = ", ".join(report.data) or f"seed {report.seed}, {report.draws} draws"
+    console.print(escape(f"inputs: {source} of {inputs}"))
+    for comparison in report.comparisons:
+        _comparison_text(console, comparison)
+    for remark in report.remarks:
+        console.print(f"  [cyan]remark[/] {escape(remark)}")
+
+
+def check_table(report: CheckReport) -> str:
+    """The same without colour, as a text for an error message or a log."""
+    from rich.console import Console
+
+    text = StringIO()
+    check_text(Console(file=text, width=_WIDTH, highlight=False, soft_wrap=True, no_color=True), report)
+    return text.getvalue().rstrip()
+
+
+def _comparison_text(console: Console, comparison: Comparison) -> None:
+    from rich.markup import escape
+
+    matchup = comparison.matchup
+    console.print(escape(f"onnxruntime, {matchup}"))
+    for label, placement, provider in (
+        ("before", comparison.placement_before, matchup.before),
+        ("after", comparison.placement_after, matchup.after),
+    ):
+        console.print(escape(f"  {label}: {describe_placement(placement, provider)}"))
+    console.print(_outputs_table(comparison.outputs))
+    for output in comparison.outputs:
+        console.print(escape(f"  {output.name}: {_statistics(output)}"))
+    for basis in dict.fromkeys(output.basis for output in comparison.outputs):
+        console.print(escape(f"  tolerance: {basis}"))
+
+
+def _outputs_table(outputs: Sequence[OutputComparison]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("output", overflow="fold")
+    for heading in ("max |y-y'|", "over max|y|", "noise", "tolerance", ""):
+        table.add_column(heading, justify="right")
+    for output in outputs:
+        numbers = (output.max_abs, output.rel_to_max, output.noise, output.tolerance)
+        table.add_row(escape(output.name), *(f"{number:.2e}" for number in numbers), _verdict(output))
+    return table
+
+
+def _statistics(output: OutputComparison) -> str:
+    """What the table has no room for."""
+    words = [f"mean {output.mean_abs:.1e}"]
+    if output.cosine is not None:
+        words.append(f"1 - cosine {1 - output.cosine:.1e}")
+    if output.argmax_agreement is not None:
+        words.append(f"argmax agrees in {100 * output.argmax_agreement:.4g} %")
+    if output.ulps:
+        words.append(describe_ulps(output.ulps))
+    if output.max_abs:
+        words.append(f"would pass with --rtol {rounded_up(output.rel_to_max)}")
+    return ", ".join(words)
+
+
+def rounded_up(value: float) -> str:
+    """Two digits that are not less than the value, so that a tolerance of that text lets it pass."""
+    text = f"{value:.1e}"
+    return text if not isfinite(value) or float(text) >= value else f"{value + 10.0 ** (int(text[4:]) - 1) / 2:.1e}"
+
+
+def _verdict(output: OutputComparison) -> str:
+    if output.ok:
+        return "[green]equal[/]"
+    return "[yellow]vacuous[/]" if output.equal else "[red]different[/]"
+
+
+def describe_failure(report: CheckReport) -> str:
+    """Why a check failed, in a sentence per output."""
+    failed = [
+        _place(report, comparison) + reason
+        for comparison in report.comparisons
+        for output in comparison.outputs
+        if (reason := output_failure(output, report.allow_vacuous))
+    ]
+    return "; ".join(failed) or "there is no output to compare"
+
+
+def output_failure(output: OutputComparison, allow_vacuous: bool) -> str | None:
+    """Why the comparison of an output fails, in one sentence; `None` where it does not."""
+    name = f"output '{output.name}'"
+    if not output.shape_match:
+        return f"{name} changes its shape"
+    if not output.nonfinite_match:
+        return f"{name} has NaN or inf at other places"
+    if not output.equal:
+        return f"{name} is off by {output.max_abs:.2e}, and {output.tolerance:.2e} is tolerated ({output.basis})"
+    if output.vacuous and not allow_vacuous:
+        return f"{name} shows nothing: it {output.vacuous}"
+    return None
+
+
+def _place(report: CheckReport, comparison: Comparison) -> str:
+    """Where it failed, if there is a choice."""
+    return f"on {comparison.matchup}: " if len(report.comparisons) > 1 else ""

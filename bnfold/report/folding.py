@@ -1,0 +1,68 @@
+"""A fold and an inspection as text for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bnfold.folding.fold import FoldResult
+    from bnfold.folding.inspection import AffineInfo, Inspection
+    from bnfold.folding.rounds import Settlement
+
+
+def fold_text(console: Console, result: FoldResult, *, name: str) -> None:
+    """What was folded, what stayed and why, and remarks."""
+    from rich.markup import escape
+
+    total = Counter(folded.op_type for folded in result.folded)
+    normalizations = total.pop("BatchNormalization", 0)
+    summary = f"{name}: {normalizations} of {normalizations + len(result.kept)} BatchNormalizations folded"
+    others = ", ".join(f"{count} {op_type}" for op_type, count in sorted(total.items()))
+    console.print(escape(summary + (f", and {others}" if others else "")))
+    for kept in result.kept:
+        console.print(f"  [yellow]stays[/] {escape(kept.node)}: {escape(kept.reason)} \\[{kept.code}]")
+    for settled in result.settled:
+        console.print(f"  [cyan]instead[/] {escape(describe_settlement(settled))}")
+    for remark in result.remarks:
+        console.print(f"  [cyan]note[/] {escape(remark)}")
+
+
+def describe_settlement(settled: Settlement) -> str:
+    """What became of affines that could not go altogether, and what it costs, in one sentence."""
+    made = [f"{op_type} '{name}'" for op_type, name in zip(settled.op_types, settled.left, strict=True)]
+    made += [f"{became} in place of '{name}'" for became, name in zip(settled.became, settled.replaced, strict=True)]
+    cost = [f"{settled.nodes:+d} nodes"]
+    cost += [f"{count:+,d}{f' x {key}' if key else ''} elements" for key, count in settled.elements.items()]
+    cost += [f"{settled.bytes:+,d} bytes"] if settled.bytes > 0 else []
+    return f"{', '.join(settled.affines)}: {' and '.join(made)} ({', '.join(cost)}), since {settled.reason}"
+
+
+def describe_kept(result: FoldResult) -> str:
+    """The BatchNormalizations that stayed, the first few with their reasons."""
+    shown = "; ".join(f"{kept.node}: {kept.reason}" for kept in result.kept[:3])
+    rest = len(result.kept) - 3
+    return f"{len(result.kept)} BatchNormalizations stay: {shown}" + (f"; and {rest} more" if rest > 0 else "")
+
+
+def inspect_text(console: Console, inspection: Inspection) -> None:
+    """A table of every affine: node, operator, channels, what would happen to it, and why."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("node", overflow="fold")
+    table.add_column("operator")
+    table.add_column("channels", justify="right")
+    table.add_column("what, and why", overflow="fold")
+    for info in inspection:
+        table.add_row(escape(info.node), info.op_type, str(info.channels or "?"), escape(_fate(info)))
+    console.print(table if inspection else "no affine in this graph")
+
+
+def _fate(info: AffineInfo) -> str:
+    if info.folds:
+        return f"folds into {', '.join(info.into)}"
+    return f"stays: {info.reason} [{info.code}]"
