@@ -17,6 +17,7 @@ BELOW: dict[str, set[str]] = {
     "runtime": {"errors", "model"},
     "ops": {"errors", "affine", "model"},
     "folding": {"errors", "affine", "model", "ops"},
+    "inserting": {"errors", "model", "runtime", "ops"},
     "checking": {"errors", "model", "runtime"},
     "report": {"_version", "errors", "runtime", "folding", "checking"},
     "api": {"errors", "model", "folding", "checking", "report"},

@@ -14,6 +14,7 @@ from bnfold.folding.quantized import quantization_remarks
 from bnfold.folding.search import make_plan
 from bnfold.folding.sources import BATCH_NORMALIZATION
 from bnfold.folding.specializing import Specialized, specialized
+from bnfold.folding.turning import turned_back, without_turns
 from bnfold.folding.wiring import Labels
 from bnfold.model.constants import Constants
 from bnfold.model.container import Container
@@ -94,12 +95,14 @@ class Round:
         patch: the edits that the plan comes to.
         labels: what the nodes of each residual are called.
         inlined: which calls of functions have their bodies in their places in the model that the plan speaks of.
+        turned: outputs of Transposes that may have nothing left to undo.
     """
 
     plan: Plan
     patch: Patch
     labels: Labels
     inlined: tuple[str, ...] = ()
+    turned: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.plan.removed)
@@ -107,7 +110,7 @@ class Round:
     @cached_property
     def model(self) -> ModelProto:
         """The folded model; weights that were external and are not folded still are, relative to the same folder."""
-        return apply(self.patch, self.plan.graph)
+        return without_turns(apply(self.patch, self.plan.graph), self.turned)
 
     @cached_property
     def folded(self) -> tuple[Folded, ...]:
@@ -177,7 +180,7 @@ def make_round(container: Container, proto: ModelProto, options: Options) -> Rou
     """
     made = specialized_plan(container, proto, options)
     patch, labels = make_patch(made.plan, freeze=options.freeze_initializers)
-    return Round(made.plan, patch, labels, made.remarks)
+    return Round(made.plan, patch, labels, made.remarks, turned_back(made.plan, options))
 
 
 def specialized_plan(container: Container, proto: ModelProto, options: Options) -> Specialized:

@@ -71,8 +71,9 @@ def pull_gemm(op: Operator, placed: Placed) -> Taken | Refusal:
 
     Given: ``Y = alpha * A' B' + beta * C``, ``Y: [M, N]``; the affine over columns (axis 1) or rows (axis 0).
     Result: columns scale ``B'`` (rows of B if transB), rows scale ``A'``, whichever is the constant one;
-    ``C' = a * beta * C + b`` with ``beta`` set to 1, in the shape that C and the affine broadcast to. With ``beta = 0``
-    any C is as good as none. A C that is no constant gets the map ``(a, b / beta)`` itself, on the axis that lines up.
+    ``C' = a * beta * C + b`` with ``beta`` set to 1, in the shape that C and the affine broadcast to; for a scaling,
+    ``C' = a * C``, and ``beta`` stays. With ``beta = 0`` any C is as good as none. A C that is no constant gets the map
+    ``(a, b / beta)`` itself, on the axis that lines up.
     Exact: always; ``alpha`` stays (ONNX Gemm-1, 6, 7, 9, 11, 13).
     """
     side = _gemm_side(op, placed)
@@ -116,6 +117,8 @@ def _gemm_addend(op: Operator, placed: Placed) -> Taken | Refusal:
         return _gemm_moving_addend(op, placed, beta)
     if not constant.is_float:
         return _not_float(op, constant, "addend")
+    if placed.affine.is_scaling and op.node.since_version >= 7:
+        return Taken(constants={2: Rescale(scale)})
     return with_beta_one(op, {2: Rescale(scale * beta, shift)}, max(constant.rank, scale.ndim))
 
 

@@ -2,6 +2,7 @@
 
 from bnfold.runtime.inputs import describe, draw_inputs, find_sizes, load_inputs, vary_inputs
 from bnfold.runtime.placement import Placement, describe_placement
+from bnfold.runtime.probe import showing
 from bnfold.runtime.providers import CPU, CUDA, installed_providers, provider_name, versions
 from bnfold.runtime.sessions import FLOATS, ModelSource, Port, Session, open_session
 
@@ -21,6 +22,7 @@ __all__ = [
     "load_inputs",
     "open_session",
     "provider_name",
+    "showing",
     "vary_inputs",
     "versions",
 ]

@@ -1,0 +1,1 @@
+"""BatchNormalization put into a graph, so that it can be trained; and its statistics estimated anew."""
