@@ -254,10 +254,26 @@ def test_a_graph_that_is_none_has_no_hints() -> None:
     assert hints_of(model) == {}
 
 
+def test_functions_that_call_each_other_end() -> None:
+    graph = """g (int64[2] i) => (int64[2] y) { y = local.f(i) }
+        <domain: "local", opset_import: ["": 17, "local": 1]> f (p) => (q) { q = local.h(p) }
+        <domain: "local", opset_import: ["": 17, "local": 1]> h (p) => (q) { q = local.f(p) }"""
+    assert hints(graph, '<ir_version: 8, opset_import: ["": 17, "local": 1]> ') == {}
+
+
+@pytest.mark.parametrize("depth", ["int64[2] d = {5, 5}", "int64[0] d = {}"])
+def test_a_depth_that_is_none_gives_no_hint(depth: str) -> None:
+    assert (
+        hints(f"g (int64[20] i) => (float[20, 5] y) <{depth}, float[2] v = {{0, 1}}> {{ y = OneHot(i, d, v) }}") == {}
+    )
+
+
 def test_a_range_that_does_not_fit_the_type_or_the_shape_is_no_reason_to_fail() -> None:
     narrow = draw_inputs([Port("i", "int8", (300,))], seed=0, draw=0, hints={"i": [Range(0, 1000)]})["i"]
     assert (narrow.min(), narrow.max()) == (0, 127)
     other = draw_inputs([Port("i", "int64", (9, 3))], seed=0, draw=0, hints={"i": [Range(0, (7, 8))]})["i"]
     assert set(other.ravel()) == {0, 1}
+    empty = draw_inputs([Port("i", "int64", (5,))], seed=0, draw=1, hints={"i": [Range(0.1, 0.5), Range(3, 2)]})["i"]
+    assert empty.shape == (5,)
     unknown = draw_inputs([Port("i", "int64", (9,))], seed=0, draw=0, hints={"i": [Range(0, Extent("T"))]})["i"]
     assert set(unknown) == {0, 1}

@@ -198,6 +198,11 @@ def test_every_open_axis_gets_a_second_size_and_none_is_square() -> None:
     assert feeding.remarks == ()
 
 
+def test_a_volume_is_not_made_many_times_as_large() -> None:
+    graph = "g (float[N, D, H, W] x) => (float[N, D, H, W] y) { y = Relu(x) }"
+    assert sets(graph)[1] == {"N": 1, "D": 64, "H": 16, "W": 48}
+
+
 def test_a_question_mark_is_no_symbol() -> None:
     model = onnx.load_from_string(text_model(RELU))
     for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from bnfold.checking.settings import Settings
 from bnfold.checking.subject import Subject
 from bnfold.checking.trials import Feeds
-from bnfold.runtime import Session, SizeSearch, draw_inputs, given_sizes, hints_of, load_data, open_axes, size_words
+from bnfold.runtime import (
+    Hints,
+    Port,
+    Session,
+    SizeSearch,
+    draw_inputs,
+    given_sizes,
+    hints_of,
+    load_data,
+    open_axes,
+    size_words,
+)
+
+Sizes: TypeAlias = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -22,7 +36,7 @@ class Feeding:
     """
 
     feeds: Sequence[Feeds]
-    sizes: tuple[Mapping[str, int], ...] = ()
+    sizes: tuple[Sizes, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
@@ -53,15 +67,21 @@ def feed(model: Subject, session: Session, settings: Settings) -> Feeding:
         other = searches[0].other(sizes[0])
         remarks = tuple(_unchanged(session, sizes[0], other, given[0]))
         sizes += [other] if other != sizes[0] else []
-    feeds = [
-        draw_inputs(session.inputs, seed=settings.seed, draw=draw, sizes=sizes[0], hints=hints)
-        for draw in range(settings.draws)
-    ]
-    feeds += [
-        draw_inputs(session.inputs, seed=settings.seed, draw=draw, sizes=further, hints=hints, scale=1)
-        for draw, further in enumerate(sizes[1:], settings.draws)
-    ]
+    feeds = _drawn(session.inputs, sizes, hints, settings)
     return Feeding(feeds, tuple(found for found in sizes if found), remarks)
+
+
+def _drawn(ports: Sequence[Port], sizes: Sequence[Sizes], hints: Hints, settings: Settings) -> list[Feeds]:
+    """Several draws for the first sizes, one of scale 1 for each of the others."""
+    rest = enumerate(sizes[1:], settings.draws)
+    planned = [
+        *((draw, sizes[0], None) for draw in range(settings.draws)),
+        *((draw, found, 1.0) for draw, found in rest),
+    ]
+    return [
+        draw_inputs(ports, seed=settings.seed, draw=draw, sizes=found, hints=hints, scale=scale)
+        for draw, found, scale in planned
+    ]
 
 
 def _undisturbed(model: Subject, session: Session) -> Session:
@@ -71,9 +91,7 @@ def _undisturbed(model: Subject, session: Session) -> Session:
     return Subject(model.source, model.label, tf32=model.tf32).session_if_possible() or session
 
 
-def _unchanged(
-    session: Session, first: Mapping[str, int], other: Mapping[str, int], given: Mapping[str, int]
-) -> Iterator[str]:
+def _unchanged(session: Session, first: Sizes, other: Sizes, given: Sizes) -> Iterator[str]:
     """A remark on open axes for which no second size was found."""
     same = {key: first[key] for key in open_axes(session.inputs) if key not in given and first[key] == other[key]}
     if same:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import TypeAlias
 
 from onnx import TensorProto
@@ -17,6 +18,7 @@ from bnfold.model.graph import ONNX_DOMAIN, Node, Value
 from bnfold.model.shapes import Shape, Shapes
 from bnfold.runtime.hints import Choice, Extent, Hint, Range
 
+_MOST_AXES = 64  # a longer list is none of axes or of sizes
 _END = 2**31 - 1  # "to the end" for Slice, in int32 as well
 _ML = "ai.onnx.ml"
 _ORT = "com.microsoft"
@@ -41,9 +43,7 @@ class Reader:
     def value(self, index: int) -> Value | None:
         """What stands at an input of the node, seen from outside of functions; `None` for an omitted one."""
         found = self.node.inputs[index] if index < len(self.node.inputs) else None
-        while found is not None and found in self.bindings:
-            found = self.bindings[found]
-        return found
+        return None if found is None else self.bindings.get(found, found)
 
     def shape(self, index: int) -> Shape | None:
         """The shape of an input of the node, `None` when not even the rank is known."""
@@ -60,9 +60,11 @@ class Reader:
         return Extent(size) if isinstance(size, str) else size
 
     def length(self) -> int | None:
-        """How many elements the value itself has, where it is a list of a known length."""
+        """How many elements the value itself has, where it is a list of a known length, as of axes."""
         shape = self.shape(self.index)
-        return shape[0] if shape is not None and len(shape) == 1 and isinstance(shape[0], int) else None
+        if shape is None or len(shape) != 1 or not isinstance(shape[0], int) or shape[0] > _MOST_AXES:
+            return None
+        return shape[0]
 
     def integer(self, name: str, default: int) -> int:
         """An attribute of the node."""
@@ -96,7 +98,7 @@ def _rows(table: int, axis: int = 0) -> Rule:
 def _tuples(reader: Reader) -> Range | None:
     """Index tuples, `indices[..., k]` into the axes of the data behind the batch."""
     shape, batch = reader.shape(1), reader.integer("batch_dims", 0)
-    if not shape or not isinstance(shape[-1], int):
+    if not shape or not isinstance(shape[-1], int) or shape[-1] > _MOST_AXES:
         return None
     sizes = [reader.extent(0, batch + axis) for axis in range(shape[-1])]
     known = tuple(size + -1 for size in sizes if size is not None)
@@ -105,7 +107,9 @@ def _tuples(reader: Reader) -> Range | None:
 
 def _one_hot(reader: Reader) -> Range | None:
     depth = Constants(reader.shapes.graph, None, shapes=reader.shapes).get(reader.value(1))
-    return None if depth is None else Range(0, max(int(depth.load().item()) - 1, 0))
+    if depth is None or prod(depth.shape) != 1:
+        return None
+    return Range(0, max(int(depth.load().item()) - 1, 0))
 
 
 def _lengths(name: str) -> Rule:

@@ -167,7 +167,8 @@ def _as_integers(port: Port, low: Array, high: Array) -> tuple[Array, Array]:
         info = np.iinfo(port.dtype)
         least, most = max(info.min, -(2**31)), min(info.max, 2**31 - 1)
         low, high = np.clip(low, least, most), np.clip(high, least, most)
-    return np.ceil(low).astype(np.int64), np.floor(high).astype(np.int64)
+    low, high = np.ceil(low).astype(np.int64), np.floor(high).astype(np.int64)
+    return low, np.maximum(low, high)
 
 
 def _vary(generator: np.random.Generator, array: Array) -> Array:

@@ -21,7 +21,8 @@ _SIZES = (32, 64, 224, 16, 8, 4, 2, 1)
 _MOST_ELEMENTS = 2**26  # of all inputs together; five open axes of 224 would not fit any memory
 
 # Other sizes are multiples of the first, as many a network halves its images again and again.
-_UP = ((2.0, 3.0, 4.0, 5.0), (2.0,))
+_UP = ((2.0, 3.0), (2.0,))
+_MIXED = ((2.0, 0.5, 1.5, 3.0), (2.0,))  # for three axes and more: a volume of 2, 3 and 4 times would be 24 times it
 _DOWN = ((0.5, 0.75, 0.25), (0.5,))
 _LARGE = 64  # larger sizes are only made smaller: twice 224 would take longer than all the rest of a check
 _MOST_ALONE = 8  # axes that are tried one by one
@@ -91,8 +92,9 @@ class SizeSearch:
         """Other sizes for all open axes but the batch, at best a different one for each."""
         if not self._rest:
             return
-        up = all(start[key] <= _LARGE for key in self._rest)
-        for factors in (*_UP, *_DOWN) if up else _DOWN:
+        up = _UP if len(self._rest) < 3 else _MIXED
+        small = all(start[key] <= _LARGE for key in self._rest)
+        for factors in (*up, *_DOWN) if small else _DOWN:
             scaled = {key: _scaled(start[key], factors[k % len(factors)]) for k, key in enumerate(self._rest)}
             if all(scaled[key] != start[key] for key in self._rest):
                 yield start | scaled

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from onnx import FunctionProto, ModelProto
+from onnx import ModelProto
 
 from bnfold.errors import ModelError
-from bnfold.model.graph import ONNX_DOMAIN, Graph, Node, Scope, Value, subgraphs
+from bnfold.model.calls import Calls
+from bnfold.model.graph import ONNX_DOMAIN, Graph, Node, Scope, Value
 from bnfold.model.shapes import Shapes
 from bnfold.runtime.consumers import Reader, hint_of
 from bnfold.runtime.hints import Hint, Hints, Range
@@ -44,7 +45,10 @@ def trace_inputs(model: ModelProto) -> Hints:
     """What `bnfold.runtime.hints.hints_of` says."""
     try:
         graph = Graph(model)
-        tracer = _Tracer(graph, Shapes(graph))
+        calls = Calls(graph)
+        if not calls.is_sound:
+            return {}
+        tracer = _Tracer(calls, Shapes(graph))
         names = [entry.name for entry in model.graph.input]
         found = {name: tracer.hints(graph.main.values[name]) for name in names}
     except ModelError:
@@ -53,14 +57,11 @@ def trace_inputs(model: ModelProto) -> Hints:
 
 
 class _Tracer:
-    def __init__(self, graph: Graph, shapes: Shapes) -> None:
+    """The ways from one value to its readers, and what they say."""
+
+    def __init__(self, calls: Calls, shapes: Shapes) -> None:
+        self.calls = calls
         self.shapes = shapes
-        self.bodies = {id(scope.proto): scope for scope in graph.scopes}
-        self.functions = {
-            (_domain(scope.proto.domain), scope.proto.name): scope
-            for scope in graph.scopes
-            if isinstance(scope.proto, FunctionProto)
-        }
 
     def hints(self, start: Value) -> tuple[Hint, ...]:
         """One per reader that says something, each once, in the order in which they are met."""
@@ -83,9 +84,9 @@ class _Tracer:
 
     def _behind(self, node: Node, index: int, place: _Place) -> Iterator[_Place]:
         """Where the values are found again behind, or inside of, one of their readers."""
-        key = (node.domain, node.op_type)
-        if key in self.functions:
-            yield from self._inside(self.functions[key], node, index, place)
+        function = self.calls.called(node)
+        if function is not None:
+            yield from _inside(function, node, index, place)
         elif node.domain == ONNX_DOMAIN and node.op_type in _FIRST_OF_BODY:
             yield from self._in_body(node, index, place)
         elif node.domain == ONNX_DOMAIN and ((node.op_type, index) in _SAME | _REARRANGING or node.op_type == "Concat"):
@@ -94,23 +95,25 @@ class _Tracer:
                 if output is not None:
                     yield _Place(output, in_order, place.bindings)
 
-    def _inside(self, function: Scope, call: Node, index: int, place: _Place) -> Iterator[_Place]:
-        names = list(function.proto.input)
-        if index >= len(names):
-            return
-        parameters = [function.values[str(name)] for name in names]
-        bound = {parameter: value for parameter, value in zip(parameters, call.inputs, strict=False) if value}
-        yield _Place(parameters[index], place.in_order, {**place.bindings, **bound})
-
     def _in_body(self, node: Node, index: int, place: _Place) -> Iterator[_Place]:
         if index < _FIRST_OF_BODY[node.op_type]:
             return
-        for body in subgraphs(node.proto):
-            scope = self.bodies[id(body)]
-            if index < len(body.input):
+        for body in self.calls.bodies.get(node.address, ()):
+            names = [entry.name for entry in body.proto.input if not isinstance(entry, str)]
+            if index < len(names):
                 # A Scan hands out slices; which of its inputs these are does not matter to what they hold.
-                yield _Place(scope.values[body.input[index].name], False, place.bindings)
+                yield _Place(body.values[names[index]], False, place.bindings)
 
 
-def _domain(domain: str) -> str:
-    return ONNX_DOMAIN if domain == "ai.onnx" else domain
+def _inside(function: Scope, call: Node, index: int, place: _Place) -> Iterator[_Place]:
+    """The parameter of a function that an input of a call is handed to."""
+    parameters = [function.values[str(name)] for name in function.proto.input]
+    if index >= len(parameters):
+        return
+    # What a parameter stands for is seen from outside of all functions, so that one look-up is enough.
+    bound = {
+        parameter: place.bindings.get(value, value)
+        for parameter, value in zip(parameters, call.inputs, strict=False)
+        if value is not None
+    }
+    yield _Place(parameters[index], place.in_order, {**place.bindings, **bound})
