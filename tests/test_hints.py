@@ -225,6 +225,14 @@ def test_a_switch_that_trains_is_off_and_bounds_are_bounds() -> None:
     assert found["a"] < 0 < found["b"]
 
 
+@pytest.mark.parametrize("division", ["Div(a, b)", "Mod(a, b)"])
+def test_an_integer_division_by_zero_does_not_end_the_process(division: str) -> None:
+    graph = f"g (int64[N] a, int64[N] b) => (int64[N] y) {{ y = {division} }}"
+    assert hints(graph)["b"] == (Range(1, 9),)  # or the next line would be the last
+    assert all(found["b"].min() > 0 for found in drawn(graph))
+    assert hints(graph.replace("int64", "float").replace("Mod(", "Mod<fmod = 1>(")) == {}
+
+
 # Strings and categories
 
 

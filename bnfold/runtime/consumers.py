@@ -16,9 +16,11 @@ from onnx import TensorProto
 from bnfold.model.constants import Constants
 from bnfold.model.graph import ONNX_DOMAIN, Node, Value
 from bnfold.model.shapes import Shape, Shapes
+from bnfold.model.tensors import FLOATS
 from bnfold.runtime.hints import Choice, Extent, Hint, Range
 
 _MOST_AXES = 64  # a longer list is none of axes or of sizes
+_ROUNDED = FLOATS | {TensorProto.UNDEFINED}
 _END = 2**31 - 1  # "to the end" for Slice, in int32 as well
 _ML = "ai.onnx.ml"
 _ORT = "com.microsoft"
@@ -130,6 +132,11 @@ def _between(low: float, high: float) -> Rule:
     return lambda _: Range(low, high)
 
 
+def _divisor(reader: Reader) -> Range | None:
+    """An integer that is not 0: onnxruntime divides by 0 as the processor does, which ends the process."""
+    return None if reader.shapes.elem_type(reader.value(reader.index)) in _ROUNDED else Range(1, 9)
+
+
 def _axes(reader: Reader) -> Range | None:
     """Different axes: the first ones."""
     length = reader.length()
@@ -209,6 +216,7 @@ _RULES: dict[tuple[str, str, int], Rule] = {
     (ONNX_DOMAIN, "OneHot", 1): _always(8),
     **{(ONNX_DOMAIN, name, 4): _lengths("layout") for name in ("LSTM", "GRU", "RNN")},
     (ONNX_DOMAIN, "ReverseSequence", 1): _lengths("time_axis"),
+    **{(ONNX_DOMAIN, name, 1): _divisor for name in ("Div", "Mod")},
     (ONNX_DOMAIN, "Reshape", 1): _target_shape,
     (ONNX_DOMAIN, "Expand", 1): _always(1),
     (ONNX_DOMAIN, "Tile", 1): _always(1),
@@ -230,8 +238,13 @@ _RULES: dict[tuple[str, str, int], Rule] = {
     (ONNX_DOMAIN, "Loop", 0): _always(3),
     (ONNX_DOMAIN, "Loop", 1): _always(1),
     (ONNX_DOMAIN, "CumSum", 1): _always(0),
+    (ONNX_DOMAIN, "CumProd", 1): _always(0),
     (ONNX_DOMAIN, "Trilu", 1): _always(0),
+    (ONNX_DOMAIN, "STFT", 1): _always(1),
+    (ONNX_DOMAIN, "STFT", 3): _always(4),
     (ONNX_DOMAIN, "NonMaxSuppression", 2): _always(5),
+    (ONNX_DOMAIN, "NonMaxSuppression", 3): _between(0.3, 0.7),
+    (ONNX_DOMAIN, "NonMaxSuppression", 4): _between(0.0, 0.1),
     (ONNX_DOMAIN, "Dropout", 1): _between(0.1, 0.5),
     (ONNX_DOMAIN, "Dropout", 2): _always(0),
     (ONNX_DOMAIN, "Clip", 1): _between(-1.0, -0.5),

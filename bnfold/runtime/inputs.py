@@ -117,7 +117,7 @@ class _Drawing:
             return (np.full(shape, self.draw % 2 == 0) if bits.size == 1 else bits).astype(bool)
         if port.dtype == STRING:
             return np.asarray(self.generator.choice(np.array(_WORDS, object), shape), object)
-        raise ModelError(f"input {port.name!r} is {port.dtype}, for which no values can be drawn; pass real inputs")
+        raise ModelError(f"input {port.name!r} is {port.dtype}, for which no values can be drawn")
 
     def _chosen(self, port: Port, shape: tuple[int, ...], choices: Sequence[Choice]) -> Array:
         """Values that every reader knows; those of the first one where they have none in common."""
