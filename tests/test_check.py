@@ -82,8 +82,8 @@ def test_a_model_equals_itself() -> None:
     report = check(cnn(weights()), cnn(weights()))
     assert report
     assert report.outputs[0].max_abs == 0
-    assert report.inputs == (("x float32[2, 3, 32, 32]",),)
-    assert report.sizes == ({"N": 2, "H": 32, "W": 32},)
+    assert report.inputs == (("x float32[2, 3, 32, 32]",), ("x float32[1, 3, 64, 96]",))
+    assert report.sizes == ({"N": 2, "H": 32, "W": 32}, {"N": 1, "H": 64, "W": 96})
     assert list(report.placement_before) == list(report.placement_after) == ["CPUExecutionProvider"]
 
 

@@ -1,18 +1,17 @@
-"""Sessions and inputs, on the real onnxruntime."""
+"""Sessions, on the real onnxruntime."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import onnx.parser
 import pytest
 
-from bnfold.errors import ModelError, RuntimeUnavailable, UsageError
-from bnfold.runtime import CPU, CUDA, Port, describe, draw_inputs, find_sizes, load_inputs, open_session, vary_inputs
+from bnfold.errors import ModelError, RuntimeUnavailable
+from bnfold.runtime import CPU, CUDA, Port, draw_inputs, open_session
 
 
 def text_model(graph: str, ir_version: int = 8) -> bytes:
@@ -132,131 +131,6 @@ def test_a_node_that_fails_is_told_without_the_place_in_onnxruntime_s_sources(
         open_session(text_model(graph)).run({"x": np.zeros((2, 3), np.float32)})
     assert "/" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
-
-
-# Inputs
-
-
-def test_draws_are_repeatable_and_differ_in_values_and_scale() -> None:
-    ports = [Port("x", "float32", (1000,))]
-    first, again, second = (draw_inputs(ports, seed=3, draw=draw)["x"] for draw in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    assert first.std() == pytest.approx(1, rel=0.1)
-    assert second.std() == pytest.approx(1 / 16, rel=0.1)
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.2
-
-
-def test_wide_integers_stay_valid_indices_and_bytes_use_their_range() -> None:
-    ports = [Port("i", "int64", (500,)), Port("pixels", "uint8", (500,)), Port("codes", "int8", (500,))]
-    feeds = draw_inputs(ports, seed=0, draw=2)
-    assert set(feeds["i"]) == {0, 1}
-    assert feeds["pixels"].max() > 200
-    assert feeds["codes"].min() < -100
-
-
-def test_one_symbol_is_one_size_and_an_unknown_axis_has_its_own() -> None:
-    ports = [Port("x", "float32", ("N", "T")), Port("m", "bool", ("N", None)), Port("s", "float32", ())]
-    feeds = draw_inputs(ports, seed=0, draw=0, sizes={"N": 2, "T": 5, "m[1]": 3})
-    assert describe(feeds) == ("x float32[2, 5]", "m bool[2, 3]", "s float32[]")
-
-
-@pytest.mark.parametrize("dtype", ["string", "seq(tensor(float))", "optional(tensor(float))"])
-def test_what_can_not_be_drawn_is_named(dtype: str) -> None:
-    with pytest.raises(ModelError, match=r"input 'words' is .*pass real inputs"):
-        draw_inputs([Port("words", dtype, (2,))], seed=0, draw=0)
-
-
-def test_a_variation_keeps_shape_type_sign_and_integers() -> None:
-    generator = np.random.default_rng(0)
-    feeds: dict[str, np.ndarray] = {"x": generator.uniform(1, 2, (4, 5)).astype(np.float16), "i": np.arange(6)}
-    varied = vary_inputs(feeds, seed=0)
-    assert varied["x"].dtype == np.float16
-    assert varied["x"].shape == (4, 5)
-    assert (varied["x"] > 0).all()
-    assert not np.array_equal(varied["x"], feeds["x"])
-    np.testing.assert_array_equal(varied["i"], feeds["i"])
-
-
-def test_integers_alone_are_permuted() -> None:
-    varied = vary_inputs({"i": np.arange(20)}, seed=0)["i"]
-    assert sorted(varied) == list(range(20))
-    assert not np.array_equal(varied, np.arange(20))
-
-
-def test_sizes_are_the_first_that_run() -> None:
-    # [N, H, W] -> [N, 7·k]: only a size whose square is a multiple of 112 passes the Reshape: 224, and no smaller one.
-    graph = (
-        "g (float[N, H, W] x) => (float[A, B, C] y) { s = Constant<value = int64[3] {0, -1, 448}>() y = Reshape(x, s) }"
-    )
-    assert find_sizes(open_session(text_model(graph)), seed=0) == {"N": 2, "H": 224, "W": 224}
-
-
-def test_a_batch_of_one_is_the_fallback() -> None:
-    graph = "g (float[N, 3] x) => (float[1, 3] y) { s = Constant<value = int64[2] {1, 3}>() y = Reshape(x, s) }"
-    assert find_sizes(open_session(text_model(graph)), seed=0) == {"N": 1}
-
-
-def test_fixed_axes_need_no_sizes() -> None:
-    assert find_sizes(open_session(text_model("g (float[2] x) => (float[2] y) { y = Relu(x) }")), seed=0) == {}
-
-
-def test_huge_inputs_are_not_tried() -> None:
-    graph = "g (float[A,B,C,D,E,F,G] x) => (float[A,B,C,D,E,F,G] y) { y = Relu(x) }"
-    sizes = find_sizes(open_session(text_model(graph)), seed=0)
-    assert sizes["B"] == 16
-
-
-def test_no_sizes_is_a_model_error_with_the_last_reason_and_advice() -> None:
-    graph = "g (float[N, T] x) => (float[A, B] y) { s = Constant<value = int64[2] {-1, 11}>() y = Reshape(x, s) }"
-    with pytest.raises(ModelError, match=r"pass real ones with --data.*Reshape"):
-        find_sizes(open_session(text_model(graph)), seed=0)
-
-
-PORTS = (Port("x", "float32", ("N", 3)), Port("i", "int64", ("N",)))
-
-
-def test_inputs_come_from_an_npz_file_and_others_in_it_are_ignored(tmp_path: Path) -> None:
-    x, i = np.ones((4, 3), np.float32), np.arange(4)
-    np.savez(tmp_path / "in.npz", label=i, i=i, x=x)
-    feeds = load_inputs(tmp_path / "in.npz", PORTS)
-    assert describe(feeds) == ("x float32[4, 3]", "i int64[4]")
-
-
-def test_bfloat16_survives_an_npz_file(tmp_path: Path) -> None:
-    x = np.arange(3).astype(ml_dtypes.bfloat16)
-    np.savez(tmp_path / "in.npz", x=x)
-    np.testing.assert_array_equal(load_inputs(tmp_path / "in.npz", [Port("x", "bfloat16", (3,))])["x"], x)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        ({"i": np.arange(4)}, r"input 'x' is missing .* holds 'i'"),
-        ({"x": np.ones((4, 3)), "i": np.arange(4)}, "'x'.*expected float32, got float64"),
-        ({"x": np.ones((4, 2), np.float32), "i": np.arange(4)}, r"'x'.*expected \[N, 3\], got \[4, 2\]"),
-        ({"x": np.ones((4, 3, 1), np.float32), "i": np.arange(4)}, r"expected \[N, 3\], got \[4, 3, 1\]"),
-        ({"x": np.array([None]), "i": np.arange(4)}, "can not be read as an .npz file"),
-    ],
-    ids=["missing", "type", "shape", "rank", "pickle"],
-)
-def test_data_that_does_not_fit_is_a_usage_error(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
-    np.savez(tmp_path / "in.npz", allow_pickle=True, **arrays)
-    with pytest.raises(UsageError, match=message):
-        load_inputs(tmp_path / "in.npz", PORTS)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"junk", b"PK\x03\x04junk"])
-def test_a_file_that_is_no_npz_is_a_usage_error(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "in.npz").write_bytes(content)
-    with pytest.raises(UsageError, match="can not be read"):
-        load_inputs(tmp_path / "in.npz", PORTS)
-
-
-def test_a_bare_array_is_a_usage_error(tmp_path: Path) -> None:
-    np.save(tmp_path / "in.npy", np.ones(3))
-    with pytest.raises(UsageError, match="one bare array"):
-        load_inputs(tmp_path / "in.npy", PORTS)
 
 
 def test_importing_the_rooms_imports_neither_onnx_nor_onnxruntime() -> None:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from bnfold.checking.settings import Settings
 from bnfold.checking.subject import Subject
 from bnfold.checking.trials import Feeds
-from bnfold.runtime import Session, draw_inputs, find_sizes, load_inputs
+from bnfold.runtime import (
+    Hints,
+    Port,
+    Session,
+    SizeSearch,
+    draw_inputs,
+    given_sizes,
+    hints_of,
+    load_data,
+    open_axes,
+    size_words,
+)
+
+Sizes: TypeAlias = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -22,12 +36,14 @@ class Feeding:
     """
 
     feeds: Sequence[Feeds]
-    sizes: tuple[Mapping[str, int], ...] = ()
+    sizes: tuple[Sizes, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
 def feed(model: Subject, session: Session, settings: Settings) -> Feeding:
     """The inputs for a check, drawn or read from the caller's data.
+
+    For the first sizes of the open axes there are as many draws as asked for, of different scales; for all others one.
 
     Args:
         model: The original.
@@ -35,12 +51,48 @@ def feed(model: Subject, session: Session, settings: Settings) -> Feeding:
         settings: The caller's.
 
     Raises:
-        UsageError: The data do not fit.
+        UsageError: The data do not fit, or sizes are given for axes that are not open.
         ModelError: No inputs are found on which the model runs.
     """
     if settings.data:
-        return Feeding([load_inputs(path, session.inputs) for path in settings.data])
-    sizes = find_sizes(session, seed=settings.seed)
-    draws = range(settings.draws)
-    feeds = [draw_inputs(session.inputs, seed=settings.seed, draw=draw, sizes=sizes) for draw in draws]
-    return Feeding(feeds, (sizes,) if sizes else ())
+        data = load_data(settings.data, session.inputs)
+        return Feeding(data, remarks=data.remarks)
+    given = [given_sizes(session.inputs, shapes) for shapes in settings.shapes] or [{}]
+    hints = hints_of(model.proto)
+    trial = _undisturbed(model, session)
+    searches = [SizeSearch(trial, settings.seed, hints, sizes) for sizes in given]
+    sizes = [search.first() for search in searches]
+    remarks: tuple[str, ...] = ()
+    if len(searches) == 1:
+        other = searches[0].other(sizes[0])
+        remarks = tuple(_unchanged(session, sizes[0], other, given[0]))
+        sizes += [other] if other != sizes[0] else []
+    feeds = _drawn(session.inputs, sizes, hints, settings)
+    return Feeding(feeds, tuple(found for found in sizes if found), remarks)
+
+
+def _drawn(ports: Sequence[Port], sizes: Sequence[Sizes], hints: Hints, settings: Settings) -> list[Feeds]:
+    """Several draws for the first sizes, one of scale 1 for each of the others."""
+    rest = enumerate(sizes[1:], settings.draws)
+    planned = [
+        *((draw, sizes[0], None) for draw in range(settings.draws)),
+        *((draw, found, 1.0) for draw, found in rest),
+    ]
+    return [
+        draw_inputs(ports, seed=settings.seed, draw=draw, sizes=found, hints=hints, scale=scale)
+        for draw, found, scale in planned
+    ]
+
+
+def _undisturbed(model: Subject, session: Session) -> Session:
+    """A session that may be run without a trace on what is compared: training keeps state from run to run."""
+    if not model.stateful and not model.random:
+        return session
+    return Subject(model.source, model.label, tf32=model.tf32).session_if_possible() or session
+
+
+def _unchanged(session: Session, first: Sizes, other: Sizes, given: Sizes) -> Iterator[str]:
+    """A remark on open axes for which no second size was found."""
+    same = {key: first[key] for key in open_axes(session.inputs) if key not in given and first[key] == other[key]}
+    if same:
+        yield f"{session.label} runs with {size_words(same)} and no other size that was tried: others are not compared"

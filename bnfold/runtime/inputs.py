@@ -1,53 +1,67 @@
-"""What is fed to a session: seeded inputs from the graph's own types, sizes for its open axes, inputs from a file."""
+"""What is fed to a session: seeded inputs from the graph's own types and from what its operators need."""
 
 from __future__ import annotations
 
-import os
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnfold.errors import ModelError, UsageError
+from bnfold.errors import ModelError
 from bnfold.runtime import bfloat16
-from bnfold.runtime.sessions import FLOATS, Port, Session
+from bnfold.runtime.axes import shape_of
+from bnfold.runtime.hints import Choice, Hint, Hints, Range
+from bnfold.runtime.sessions import FLOATS, Port
 
 Array: TypeAlias = NDArray[Any]
+
+STRING = "string"
 
 # ONNX indexes with int32 and int64 only, so the 8-bit types carry values (pixels, codes) and may use their whole range.
 _INTEGERS = {"int8": (-128, 127), "uint8": (0, 255)} | dict.fromkeys(
     ("int16", "uint16", "int32", "uint32", "int64", "uint64"), (0, 1)
 )
+_WORDS = ("red", "green", "blue", "one", "two", "three")
 _SCALES = (1.0, 0.0625, 4.0)
-_BATCHES = (2, 1)
-_SIZES = (32, 64, 224, 16, 8, 4, 2, 1)
-_MOST_ELEMENTS = 2**26  # of all inputs together; five open axes of 224 would not fit any memory
+_GOLDEN = 0.618  # steps of this share of a range meet it evenly, however many they are
 
 
 def draw_inputs(
-    ports: Iterable[Port], *, seed: int, draw: int, sizes: Mapping[str, int] | None = None, default: int = 1
+    ports: Iterable[Port],
+    *,
+    seed: int,
+    draw: int,
+    sizes: Mapping[str, int] | None = None,
+    hints: Hints | None = None,
+    default: int = 1,
+    scale: float | None = None,
 ) -> dict[str, Array]:
     """Make one set of inputs, the same for the same seed and draw.
 
-    Floats are standard normal times 1, 1/16 or 4 in turn, so that saturating operators are met on either side. 8-bit
-    integers use their whole range, wider ones are 0 or 1, so that whatever is indexed by them holds such an index.
+    Where the graph says nothing of an input: floats are standard normal times 1, 1/16 or 4 in turn, so that saturating
+    operators are met on either side. 8-bit integers use their whole range, wider ones are 0 or 1, so that whatever is
+    indexed by them holds such an index. A single bool takes turns, so that both branches of an If are met.
 
     Args:
         ports: The inputs of the graph.
         seed: Any number >= 0.
         draw: Which of the sets, from 0.
         sizes: Sizes of the open axes by `axis_key`; `find_sizes` finds them.
+        hints: What the graph says of its inputs; `hints_of` finds it.
         default: The size of an open axis that is not in `sizes`.
+        scale: Of the floats, instead of the one that it is the turn of.
 
     Raises:
-        ModelError: An input is not a tensor of numbers.
+        ModelError: An input is not a tensor of numbers, bools or strings.
     """
-    generator = np.random.default_rng([seed, draw])
-    scale = _SCALES[draw % len(_SCALES)]
-    return {port.name: _draw(generator, port, _shape(port, sizes or {}, default), scale) for port in ports}
+    drawing = _Drawing(seed, draw, _SCALES[draw % len(_SCALES)] if scale is None else scale, sizes or {})
+    return {
+        port.name: drawing.array(port, shape_of(port, drawing.sizes, default), (hints or {}).get(port.name, ()))
+        for port in ports
+    }
 
 
 def vary_inputs(feeds: Mapping[str, Array], *, seed: int) -> dict[str, Array]:
@@ -61,66 +75,100 @@ def vary_inputs(feeds: Mapping[str, Array], *, seed: int) -> dict[str, Array]:
     return {name: _vary(generator, array) if name in chosen else array for name, array in feeds.items()}
 
 
-def find_sizes(session: Session, *, seed: int) -> dict[str, int]:
-    """Find sizes for the open axes of a graph with which it really runs.
-
-    The first axis of an input is taken for the batch: 2, else 1. All other open axes get one common size, the first of
-    32, 64, 224, 16, 8, 4, 2, 1 that runs. Axes of one name have one size everywhere.
-
-    Returns:
-        A size per `axis_key`; empty when every axis is fixed.
-
-    Raises:
-        ModelError: The model runs with none of them; the text carries onnxruntime's last reason.
-    """
-    reason = "all of them make inputs that are too large"
-    for sizes in _assignments(session.inputs):
-        try:
-            session.run(draw_inputs(session.inputs, seed=seed, draw=0, sizes=sizes))
-        except ModelError as error:
-            reason = str(error)
-        else:
-            return sizes
-    raise ModelError(f"no inputs found on which {session.label} runs; pass real ones with --data (last try: {reason})")
-
-
-def load_inputs(path: str | os.PathLike[str], ports: Sequence[Port]) -> dict[str, Array]:
-    """Read one set of inputs from a .npz file that holds an array per input name; further arrays are ignored.
-
-    Raises:
-        UsageError: The file can not be read, or an array is missing or has another element type or shape.
-    """
-    arrays = _read_npz(path)
-    return {port.name: _fit(port, arrays, path) for port in ports}
-
-
 def describe(feeds: Mapping[str, Array]) -> tuple[str, ...]:
     """Inputs in words, such as `"x float32[2, 3, 32, 32]"`, one per input."""
-    return tuple(f"{name} {array.dtype.name}{list(array.shape)}" for name, array in feeds.items())
+    return tuple(f"{name} {type_of(array.dtype)}{list(array.shape)}" for name, array in feeds.items())
 
 
-def axis_key(port: Port, axis: int) -> str:
-    """The name of an open axis: its symbol, or `"input[axis]"` where the model gives none."""
-    symbol = port.shape[axis]
-    return symbol if isinstance(symbol, str) and symbol else f"{port.name}[{axis}]"
+def type_of(dtype: np.dtype[Any]) -> str:
+    """An element type as `Port.dtype` spells it."""
+    return STRING if dtype.kind in "UO" else dtype.name
 
 
-def _shape(port: Port, sizes: Mapping[str, int], default: int) -> tuple[int, ...]:
-    return tuple(
-        size if isinstance(size, int) else sizes.get(axis_key(port, axis), default)
-        for axis, size in enumerate(port.shape)
-    )
+class _Drawing:
+    """One set of inputs in the making."""
+
+    def __init__(self, seed: int, draw: int, scale: float, sizes: Mapping[str, int]) -> None:
+        self.generator = np.random.default_rng([seed, draw])
+        self.seed = seed
+        self.draw = draw
+        self.scale = scale
+        self.sizes = sizes
+
+    def array(self, port: Port, shape: tuple[int, ...], hints: Sequence[Hint]) -> Array:
+        """The values of one input."""
+        choices = [hint for hint in hints if isinstance(hint, Choice)]
+        if choices:
+            return self._chosen(port, shape, choices)
+        bounds = _bounds([hint for hint in hints if isinstance(hint, Range)], self.sizes, shape)
+        if bounds is not None and port.dtype != STRING:
+            return self._within(port, shape, *bounds)
+        return self._free(port, shape)
+
+    def _free(self, port: Port, shape: tuple[int, ...]) -> Array:
+        """Values of which only the type is known."""
+        if port.dtype in FLOATS:
+            return np.asarray(self.generator.standard_normal(shape) * self.scale).astype(_numpy_dtype(port))
+        if port.dtype in _INTEGERS:
+            low, high = _INTEGERS[port.dtype]
+            return np.asarray(self.generator.integers(low, high, shape, endpoint=True)).astype(port.dtype)
+        if port.dtype == "bool":
+            bits = np.asarray(self.generator.integers(0, 2, shape))
+            return (np.full(shape, self.draw % 2 == 0) if bits.size == 1 else bits).astype(bool)
+        if port.dtype == STRING:
+            return np.asarray(self.generator.choice(np.array(_WORDS, object), shape), object)
+        raise ModelError(f"input {port.name!r} is {port.dtype}, for which no values can be drawn")
+
+    def _chosen(self, port: Port, shape: tuple[int, ...], choices: Sequence[Choice]) -> Array:
+        """Values that every reader knows; those of the first one where they have none in common."""
+        common = [value for value in choices[0].values if all(value in choice.values for choice in choices)]
+        values = np.array(common or choices[0].values, object)
+        dtype = object if port.dtype == STRING else _numpy_dtype(port)
+        return np.asarray(self.generator.choice(values, shape)).astype(dtype)
+
+    def _within(self, port: Port, shape: tuple[int, ...], low: Array, high: Array) -> Array:
+        """Numbers from `low` to `high`, whole ones where the bounds are: then a short range is met in full."""
+        if port.dtype in FLOATS and not _whole(low, high):
+            return np.asarray(self.generator.uniform(low, high, shape)).astype(_numpy_dtype(port))
+        low, high = _as_integers(port, low, high)
+        values = low + self._spread(port, shape, high - low + 1)
+        return np.asarray(values).astype(_numpy_dtype(port))
+
+    def _spread(self, port: Port, shape: tuple[int, ...], span: Array) -> Array:
+        """Whole numbers in [0, span), each as often as any other, in an order that no two draws in a row share."""
+        generator = np.random.default_rng([self.seed, zlib.crc32(port.name.encode())])
+        count = prod(shape)
+        places = (generator.permutation(count).reshape(shape) + generator.uniform(0, 1, shape)) / max(
+            count, 1
+        )  # [0, 1)
+        step = np.maximum((span * _GOLDEN).astype(np.int64), 1)
+        return np.asarray(((places * span).astype(np.int64) + self.draw * step) % span)
 
 
-def _draw(generator: np.random.Generator, port: Port, shape: tuple[int, ...], scale: float) -> Array:
-    if port.dtype in FLOATS:
-        return np.asarray(generator.standard_normal(shape) * scale).astype(_numpy_dtype(port))
+def _bounds(ranges: Sequence[Range], sizes: Mapping[str, int], shape: tuple[int, ...]) -> tuple[Array, Array] | None:
+    """What all ranges allow; `None` where none of them says anything of values of this shape."""
+    resolved = [found for one in ranges if (found := one.resolve(sizes, shape)) is not None]
+    if not resolved:
+        return None
+    low, high = resolved[0]
+    for other_low, other_high in resolved[1:]:
+        low, high = np.maximum(low, other_low), np.minimum(high, other_high)
+    return np.minimum(low, high), high
+
+
+def _whole(low: Array, high: Array) -> bool:
+    """Whether the range is one of whole numbers."""
+    return np.issubdtype(low.dtype, np.integer) and np.issubdtype(high.dtype, np.integer)
+
+
+def _as_integers(port: Port, low: Array, high: Array) -> tuple[Array, Array]:
+    """The whole numbers of a range that the type holds."""
     if port.dtype in _INTEGERS:
-        low, high = _INTEGERS[port.dtype]
-        return np.asarray(generator.integers(low, high, shape, endpoint=True)).astype(port.dtype)
-    if port.dtype == "bool":
-        return np.asarray(generator.integers(0, 2, shape)).astype(bool)
-    raise ModelError(f"input {port.name!r} is {port.dtype}, for which no values can be drawn; pass real inputs")
+        info = np.iinfo(port.dtype)
+        least, most = max(info.min, -(2**31)), min(info.max, 2**31 - 1)
+        low, high = np.clip(low, least, most), np.clip(high, least, most)
+    low, high = np.ceil(low).astype(np.int64), np.floor(high).astype(np.int64)
+    return low, np.maximum(low, high)
 
 
 def _vary(generator: np.random.Generator, array: Array) -> Array:
@@ -132,62 +180,3 @@ def _vary(generator: np.random.Generator, array: Array) -> Array:
 
 def _numpy_dtype(port: Port) -> np.dtype[Any]:
     return bfloat16.dtype() if port.dtype == bfloat16.NAME else np.dtype(port.dtype)
-
-
-def _assignments(ports: Sequence[Port]) -> Iterator[dict[str, int]]:
-    """All sizes worth a try, best first; a single empty one when no axis is open."""
-    axes = [(axis_key(port, axis), axis) for port in ports for axis, size in enumerate(port.shape) if not _fixed(size)]
-    batch = {key for key, axis in axes if axis == 0}
-    others = {key for key, _ in axes} - batch
-    for first in _BATCHES if batch else (1,):
-        for size in _SIZES if others else (1,):
-            sizes = dict.fromkeys(sorted(batch), first) | dict.fromkeys(sorted(others), size)
-            if sum(prod(_shape(port, sizes, 1)) for port in ports) <= _MOST_ELEMENTS or not axes:
-                yield sizes
-
-
-def _fixed(size: int | str | None) -> bool:
-    return isinstance(size, int)
-
-
-def _read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
-    try:
-        # numpy leaves a file that it opened itself open when the archive in it turns out to be broken.
-        with open(path, "rb") as file:
-            content = np.load(file, allow_pickle=False)
-            if isinstance(content, np.lib.npyio.NpzFile):
-                return {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"the inputs {os.fspath(path)} can not be read as an .npz file: {error}") from error
-    raise UsageError(f"the inputs {os.fspath(path)} hold one bare array; save them with numpy.savez(path, name=array)")
-
-
-def _fit(port: Port, arrays: Mapping[str, Array], path: str | os.PathLike[str]) -> Array:
-    where = f"in {os.fspath(path)}"
-    if port.name not in arrays:
-        present = ", ".join(map(repr, arrays)) or "nothing"
-        raise UsageError(f"input {port.name!r} is missing {where}, which holds {present}")
-    array = _restored(port, arrays[port.name])
-    if array.dtype.name != port.dtype:
-        raise UsageError(f"input {port.name!r} {where} has the wrong type: expected {port.dtype}, got {array.dtype}")
-    if not _shape_fits(port.shape, array.shape):
-        expected = ", ".join("?" if size is None else str(size) for size in port.shape)
-        raise UsageError(
-            f"input {port.name!r} {where} has the wrong shape: expected [{expected}], got {list(array.shape)}"
-        )
-    return array
-
-
-def _restored(port: Port, array: Array) -> Array:
-    """The .npy format keeps the bytes of a bfloat16 array and forgets its type."""
-    if port.dtype == bfloat16.NAME and array.dtype == np.dtype("V2"):
-        return array.view(bfloat16.dtype())
-    return array
-
-
-def _shape_fits(expected: tuple[int | str | None, ...], actual: tuple[int, ...]) -> bool:
-    if not expected:  # a scalar, or an unknown rank
-        return True
-    return len(expected) == len(actual) and all(
-        size == other for size, other in zip(expected, actual, strict=True) if isinstance(size, int)
-    )
