@@ -15,9 +15,9 @@ import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 
 import bnfold
+from bnfold.checking.reference_operators import BatchNormalization
 from bnfold.model.external import all_tensors
 from bnfold.model.graph import scope_protos
 
@@ -122,23 +122,6 @@ def _widen_attributes(node: onnx.NodeProto) -> None:
     if node.op_type == "ConstantOfShape" and not node.attribute:
         zero = helper.make_tensor("value", TensorProto.DOUBLE, [1], [0.0])
         node.attribute.append(helper.make_attribute("value", zero))
-
-
-class BatchNormalization(OpRun):
-    """Inference by the formula of the specification.
-
-    onnx.reference can not be asked: in opset 9 to 13 it takes a `momentum`, which every node has by default, for
-    training mode; in 7 and 8 it fails.
-    """
-
-    op_domain = ""
-
-    def _run(self, x: Array, scale: Array, bias: Array, mean: Array, var: Array, **attributes: Any) -> tuple[Array]:
-        assert not attributes.get("training_mode"), "no truth for training mode"
-        epsilon = np.float64(np.float32(1e-5 if attributes.get("epsilon") is None else attributes["epsilon"]))
-        shape = (-1,) + (1,) * (x.ndim - 2)  # [C] -> [C, 1, ..., 1]
-        scale, bias, mean, var = (values.reshape(shape) for values in (scale, bias, mean, var))
-        return (scale * (x - mean) / np.sqrt(var + epsilon) + bias,)
 
 
 def truth(model: ModelProto, feeds: Feeds) -> list[Array]:

@@ -44,9 +44,10 @@ TF32 = "tf32"
 _EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, TF32: 2.0**-10, "bfloat16": 2.0**-7}
 _ROUNDINGS = {"float64": 16, "float32": 16, "float16": 4, TF32: 4, "bfloat16": 4}
 _NOISE_FACTOR = 4
-_LINEAR = frozenset(
+LINEAR = frozenset(
     {"Conv", "ConvTranspose", "Einsum", "FusedConv", "FusedMatMul", "GRU", "Gemm", "LSTM", "MatMul", "RNN"}
 )
+"""Operators that add up products, and with them roundings."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def precision_of(model: Subject, *, tf32: bool = False) -> Precision:
     if tf32 and "float32" in types:
         types.add(TF32)
     narrowest = max((name for name in types if name in _EPSILON), key=_EPSILON.__getitem__, default=None)
-    return Precision(narrowest, sum(node.op_type in _LINEAR for node in model.nodes))
+    return Precision(narrowest, sum(node.op_type in LINEAR for node in model.nodes))
 
 
 def tolerance_for(dtype: str, precision: Precision, noise: float, steps: float = 0.0) -> Tolerance:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from onnx.reference.op_run import OpRun
-from support import Array
+
+from bnfold.checking.reference_windows import Array, Attribute
 
 
 class Resize(OpRun):
-    """nearest, linear and cubic, by factors or to sizes, without antialias, cropping and aspect policies."""
+    """nearest, linear and cubic, by factors or to sizes (ONNX Resize-10 to Resize-19).
+
+    Not: antialias, half_pixel_symmetric, cropping and aspect policies.
+    """
 
     op_domain = ""
 
-    def _run(self, x: Array, *inputs: Array | None, **attributes: Any) -> tuple[Array]:
+    def _run(self, x: Array, *inputs: Array | None, **attributes: Attribute) -> tuple[Array]:
         scales, sizes = (inputs[0], None) if len(inputs) == 1 else (*inputs, None, None)[1:3]
-        attributes["default"] = "asymmetric" if len(inputs) == 1 else "half_pixel"
+        attributes["default"] = "asymmetric" if len(inputs) == 1 else "half_pixel"  # opset 10 has no other
         axes = attributes.get("axes") or list(range(x.ndim))
         for number, axis in enumerate(axes):
             before = x.shape[axis]
@@ -30,6 +36,14 @@ class Resize(OpRun):
             )
             x = np.moveaxis(np.tensordot(matrix, x, axes=(1, axis)), 0, axis)
         return (x,)
+
+
+_NEAREST: dict[str, Callable[[float], int]] = {
+    "round_prefer_floor": lambda at: math.ceil(at - 0.5),
+    "round_prefer_ceil": lambda at: math.floor(at + 0.5),
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
 
 
 def _target(before: int, number: int, scales: Array | None, sizes: Array | None) -> tuple[int, float]:
@@ -55,12 +69,13 @@ def _row(before: int, at: float, attributes: dict[str, Any]) -> Array:
     """The share that each element of the input has in one of the output."""
     row = np.zeros(before)
     mode = attributes.get("mode") or "nearest"
-    mode = mode.decode() if isinstance(mode, bytes) else mode
     if mode == "nearest":
-        row[int(np.clip(math.ceil(at - 0.5), 0, before - 1))] = 1.0
+        nearest = _NEAREST[attributes.get("nearest_mode") or "round_prefer_floor"](at)
+        row[int(np.clip(nearest, 0, before - 1))] = 1.0
         return row
     low = math.floor(at)
-    reach, weigh = ((0, 2), _hat) if mode == "linear" else ((-1, 3), _cubic)
+    a = attributes.get("cubic_coeff_a") or -0.75
+    reach, weigh = ((0, 2), _hat) if mode == "linear" else ((-1, 3), partial(_cubic, a=a))
     for place in range(low + reach[0], low + reach[1]):
         if mode == "cubic" and attributes.get("exclude_outside") and not 0 <= place < before:
             continue
@@ -72,7 +87,7 @@ def _hat(distance: float) -> float:
     return max(0.0, 1.0 - distance)
 
 
-def _cubic(distance: float, a: float = -0.75) -> float:
+def _cubic(distance: float, a: float) -> float:
     if distance <= 1:
         return ((a + 2) * distance - (a + 3)) * distance * distance + 1
     return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
