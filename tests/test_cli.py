@@ -112,7 +112,7 @@ def test_fold_writes_beside_the_model_and_proves_it(run: Run, path: Path, tmp_pa
     assert path.read_bytes() == before
     assert "BatchNormalization" not in op_types(onnx.load(tmp_path / "m.folded.onnx"))
     assert "m.onnx: 2 of 2 BatchNormalizations folded" in outcome.out
-    assert "inputs: seed 0, 3 draws of pixels float32[2, 64]\n" in outcome.out
+    assert "inputs: seed 0, 4 draws of pixels float32[2, 64] and pixels float32[1, 64]\n" in outcome.out
     assert "onnxruntime, CPUExecutionProvider, graph optimisation off\n" in outcome.out
     heading, row = outcome.out.splitlines()[5:7]
     assert re.split(r"  +", heading.strip()) == ["output", "max |y-y'|", "over max|y|", "noise", "tolerance"]

@@ -14,7 +14,7 @@ import bnfold
 from bnfold.errors import ModelError, UsageError
 from bnfold.inserting.insert import InsertResult, insert
 from bnfold.inserting.options import Options
-from bnfold.runtime import draw_inputs, find_sizes, open_session
+from bnfold.runtime import SizeSearch, draw_inputs, open_session
 
 DENSE = "(float[N,4] x) => (float[N,2] y) { h = Gemm(x, W1, b1) r = Relu(h) y = Gemm(r, W2) }"
 
@@ -42,7 +42,7 @@ def without_normalizations(path: Path) -> ModelProto:
 
 def data_for(model: ModelProto, count: int = 4) -> list[Feeds]:
     session = open_session(model.SerializeToString())
-    sizes = find_sizes(session, seed=0)
+    sizes = SizeSearch(session, seed=0).first()
     return [draw_inputs(session.inputs, seed=9, draw=draw, sizes=sizes) for draw in range(count)]
 
 

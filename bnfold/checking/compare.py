@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bnfold.checking.feeding import Feeding, feed
@@ -13,6 +14,7 @@ from bnfold.checking.matchups import matchups
 from bnfold.checking.report import CheckReport, Comparison
 from bnfold.checking.settings import DataPath, Progress, Settings, no_progress
 from bnfold.checking.subject import Subject
+from bnfold.checking.trials import Feeds
 from bnfold.errors import ModelError, UsageError
 from bnfold.runtime import Port, describe, versions
 
@@ -97,7 +99,24 @@ def _checked(before: Subject, after: Subject, settings: Settings) -> CheckReport
     _require_same_ports("output", sessions[0].outputs, sessions[1].outputs)
     feeding = feed(before, sessions[0], settings)
     comparisons = tuple(judge(before, after, matchup, feeding.feeds, settings) for matchup in planned)
-    return _report(comparisons, feeding, settings, (*remarks, *feeding.remarks, *_traits(before, after)))
+    report = _report(comparisons, feeding, settings, (*remarks, *feeding.remarks, *_traits(before, after)))
+    return _looked_into(report, before, after, feeding.feeds, settings)
+
+
+def _looked_into(
+    report: CheckReport, before: Subject, after: Subject, feeds: Sequence[Feeds], settings: Settings
+) -> CheckReport:
+    """The report with what was asked for besides: where the graphs part, and how far each is from the truth."""
+    place = report.comparisons[0].matchup.after
+    if settings.locate:
+        from bnfold.checking.locate import locate
+
+        report = replace(report, location=locate(before, after, feeds, settings, place))
+    if settings.reference is not None:
+        from bnfold.checking.truth import truths
+
+        report = replace(report, truths=truths(before, after, feeds, settings, place))
+    return report
 
 
 def _paths(data: DataPath | Sequence[DataPath] | None) -> tuple[DataPath, ...]:

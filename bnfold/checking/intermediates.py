@@ -1,25 +1,19 @@
-"""Tensors inside two graphs: which ones both have under one name, and what they hold, a chunk of them at a time.
-
-A model gives a tensor away once it is declared as an output. Serialized protobufs that stand one behind the other are
-one message, whose lists are joined (Protocol Buffers, "Last one wins"): so outputs are added to a model without parsing
-it, and its weights, in the file or in others, stay where they are.
-"""
+"""Tensors inside two graphs: what those hold that both have under one name, a chunk of them at a time."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
+from onnx import NodeProto, helper
 
 from bnfold.checking.statistics import Array
 from bnfold.checking.subject import Subject
 from bnfold.checking.tensors import Tensor
 from bnfold.checking.trials import Feeds, Shapes, shapes_of
 from bnfold.errors import ModelError
-from bnfold.runtime import Session, open_session
+from bnfold.runtime import Session, open_session, showing
 
 CHUNK_BYTES = 2**28
 """How much of the tensors of both graphs may be in memory at a time, of all runs together."""
@@ -112,17 +106,12 @@ def _sizes(model: Subject, place: Place, tensors: list[Tensor], feeds: Sequence[
 def session_with(model: Subject, place: Place, outputs: Sequence[str], nodes: Sequence[NodeProto] = ()) -> Session:
     """The model with further outputs, of types that onnxruntime finds out, and with further nodes."""
     there = {entry.name for entry in model.proto.graph.output}
-    added = [ValueInfoProto(name=name) for name in outputs if name not in there]
-    more = ModelProto(graph=GraphProto(node=nodes, output=added)).SerializeToString()
-    source, folder = model.source, None
-    if not isinstance(source, bytes):
-        folder = Path(os.fspath(source)).parent
-        source = Path(os.fspath(source)).read_bytes()
+    source = showing(model.source, [name for name in outputs if name not in there], nodes)
     return open_session(
-        source + more,
+        source,
         optimized=place.optimized,
         provider=place.provider,
         tf32=model.tf32,
         label=model.label,
-        base_dir=folder,
+        base_dir=None if isinstance(model.source, bytes) else Path(model.source).parent,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bnfold.runtime import Placement
 
 if TYPE_CHECKING:
-    from bnfold.checking.locate import Location
+    from bnfold.checking.location import Location
     from bnfold.checking.truth import Truth
 
 

@@ -21,6 +21,7 @@ def check(
     after: After,
     provider: shared.Provider = "cpu",
     data: shared.Data = None,
+    shape: shared.Shape = None,
     seed: shared.Seed = 0,
     draws: Annotated[int, typer.Option(help="How many sets of inputs to draw.")] = 3,
     rtol: shared.Rtol = None,
@@ -28,12 +29,20 @@ def check(
     allow_vacuous: shared.AllowVacuous = False,
     optimized: shared.Optimized = False,
     tf32: shared.Tf32 = False,
+    locate: Annotated[
+        bool, typer.Option("--locate", help="Find the first tensor inside the graphs that differs.")
+    ] = False,
+    reference: Annotated[
+        str | None,
+        typer.Option(metavar="float64", help="Evaluate both graphs in float64, and show each model's distance."),
+    ] = None,
     json: shared.Json = None,
     junit: Junit = None,
 ) -> None:
     """Run two models on the same inputs, and say whether they compute the same."""
     from bnfold import report as reports
     from bnfold.checking import check as compare
+    from bnfold.runtime import parse_shapes
 
     protect((Path(before), Path(after)), json, junit)
     with showing_progress() as progress:
@@ -42,6 +51,7 @@ def check(
             after,
             provider=provider,
             data=data,
+            shapes=[parse_shapes(text) for text in shape or ()],
             seed=seed,
             draws=draws,
             rtol=rtol,
@@ -49,6 +59,8 @@ def check(
             allow_vacuous=allow_vacuous,
             optimized=optimized,
             tf32=tf32,
+            locate=locate,
+            reference=reference,
             progress=progress,
         )
     reports.check_text(open_console(quiet=json == "-"), report)

@@ -36,6 +36,7 @@ def fold(
     check: Annotated[bool, typer.Option("--check/--no-check", help="Run both graphs and compare them first.")] = True,
     provider: shared.Provider = "cpu",
     data: shared.Data = None,
+    shape: shared.Shape = None,
     seed: shared.Seed = 0,
     rtol: shared.Rtol = None,
     atol: shared.Atol = None,
@@ -65,6 +66,7 @@ def fold(
     from bnfold import report as reports
     from bnfold.folding.fold import fold as fold_model
     from bnfold.folding.options import Options
+    from bnfold.runtime import parse_shapes
 
     options = Options(freeze_initializers, prefer, tuple(only or ()), tuple(skip or ()), max_folds, residuals)
     result = fold_model(model, options)
@@ -75,6 +77,7 @@ def fold(
     how = {
         "provider": provider,
         "data": data,
+        "shapes": [parse_shapes(text) for text in shape or ()],
         "seed": seed,
         "rtol": rtol,
         "atol": atol,

@@ -119,7 +119,7 @@ def insert(
 def _measured(view: View, sites: Sequence[Site], batches: Iterable[Feeds]) -> dict[Site, Moments]:
     """The moments at every site of the main graph; what is inside of bodies can not be shown by a run."""
     main = [site for site in sites if site.value.scope is view.graph.main]
-    wanted = {site.value.name: Measured(site.value.name, site.elem_type, site.axis, site.channels) for site in main}
+    wanted = {site.value.name: Measured(site.value.name, site.axis, site.channels) for site in main}
     found = measure(view.container, view.graph.model, list(wanted.values()), batches) if wanted else {}
     return {site: found[site.value.name] for site in main}
 

@@ -27,13 +27,11 @@ class Measured:
 
     Attributes:
         name: its name.
-        elem_type: its element type, as ONNX numbers them.
         axis: where its channels are.
         channels: how many.
     """
 
     name: str
-    elem_type: int
     axis: int
     channels: int
 
@@ -56,7 +54,7 @@ def measure(
         UsageError: there are no data, too few for a variance, or values that are not finite.
     """
     shown = {value.name for value in values} - {entry.name for entry in model.graph.output}
-    source = showing(_bytes(model), [(value.name, value.elem_type) for value in values if value.name in shown])
+    source = showing(_bytes(model), sorted(shown))
     session = open_session(source, label=container.name, base_dir=container.base_dir)
     found = {value.name: nothing(value.channels) for value in values}
     for number, feeds in enumerate(batches, 1):

@@ -7,6 +7,7 @@ from io import StringIO
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from bnfold.checking.location import DIFFERENT, EQUAL, RESCALED
 from bnfold.checking.ulps import describe_ulps
 from bnfold.runtime import describe_placement
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from bnfold.checking import CheckReport, Comparison, OutputComparison
+    from bnfold.checking.location import Location
+    from bnfold.checking.truth import Truth
 
+
+_COLOURS = {EQUAL: "green", RESCALED: "yellow", DIFFERENT: "red"}
 
 _WIDTH = 100
 """Columns of a table that no terminal shows."""
@@ -30,6 +35,10 @@ def check_text(console: Console, report: CheckReport) -> None:
     console.print(escape(f"inputs: {source} of {inputs}"))
     for comparison in report.comparisons:
         _comparison_text(console, comparison)
+    if report.truths:
+        _truths_text(console, report.truths)
+    if report.location is not None:
+        _location_text(console, report.location)
     for remark in report.remarks:
         console.print(f"  [cyan]remark[/] {escape(remark)}")
 
@@ -72,6 +81,41 @@ def _outputs_table(outputs: Sequence[OutputComparison]) -> Table:
         numbers = (output.max_abs, output.rel_to_max, output.noise, output.tolerance)
         table.add_row(escape(output.name), *(f"{number:.2e}" for number in numbers), _verdict(output))
     return table
+
+
+def _truths_text(console: Console, truths: Sequence[Truth]) -> None:
+    """How far each model is from the original in float64."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("distance from float64", overflow="fold")
+    for heading in ("before", "after", "constants", ""):
+        table.add_column(heading, justify="right")
+    for truth in truths:
+        numbers = (truth.before, truth.after, truth.exact)
+        verdict = "[green]as near[/]" if truth.ok else "[red]further[/]"
+        table.add_row(escape(truth.name), *(f"{number:.2e}" for number in numbers), verdict)
+    console.print(table)
+
+
+def _location_text(console: Console, location: Location) -> None:
+    """Where the graphs part, and the error along the way there."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("tensor", "made by"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("max |t-t'|", "over max|t|", "tolerance", ""):
+        table.add_column(heading, justify="right")
+    for error in location.tensors:
+        numbers = (error.max_abs, error.rel_to_max, error.tolerance)
+        colour = _COLOURS[error.state]
+        texts = (escape(error.name), escape(error.producer), *(f"{number:.2e}" for number in numbers))
+        table.add_row(*texts, f"[{colour}]{error.state}[/]")
+    console.print(table)
+    console.print(escape(location.sentence))
 
 
 def _statistics(output: OutputComparison) -> str:

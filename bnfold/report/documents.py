@@ -15,6 +15,7 @@ from bnfold.errors import TargetError
 
 if TYPE_CHECKING:
     from bnfold.checking import CheckReport, Comparison
+    from bnfold.checking.location import Location
     from bnfold.folding.fold import FoldResult
     from bnfold.folding.inspection import Inspection
     from bnfold.runtime import Placement
@@ -62,7 +63,13 @@ def check_json(report: CheckReport) -> dict[str, Any]:
     """A check, with the verdicts that the dataclasses compute; nodes are counted by operator."""
     fields = asdict(report)
     comparisons = [_comparison_json(comparison) for comparison in report.comparisons]
-    return {"equal": bool(report), **fields, "comparisons": comparisons}
+    truths = [{**asdict(truth), "ok": truth.ok} for truth in report.truths]
+    location = None if report.location is None else _location_json(report.location)
+    return {"equal": bool(report), **fields, "comparisons": comparisons, "truths": truths, "location": location}
+
+
+def _location_json(location: Location) -> dict[str, Any]:
+    return {"sentence": location.sentence, **asdict(location)}
 
 
 def _comparison_json(comparison: Comparison) -> dict[str, Any]:

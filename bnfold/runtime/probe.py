@@ -7,25 +7,30 @@ so outputs are added without parsing the model, and its weights, in the file or 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from bnfold.errors import ModelError
 from bnfold.runtime.sessions import ModelSource
 
+if TYPE_CHECKING:
+    from onnx import NodeProto
 
-def showing(model: ModelSource, values: Iterable[tuple[str, int]]) -> bytes:
-    """A serialized model with more outputs.
+
+def showing(model: ModelSource, names: Iterable[str], nodes: Iterable[NodeProto] = ()) -> bytes:
+    """A serialized model with more outputs, of types that onnxruntime finds out.
 
     Args:
         model: a path, or a serialized ModelProto.
-        values: names of values of the main graph that are no outputs, each with its element type as ONNX numbers them.
+        names: values of the main graph that are no outputs, or that `nodes` compute.
+        nodes: further nodes of the main graph.
 
     Raises:
         ModelError: the file can not be read.
     """
-    from onnx import GraphProto, ModelProto, helper
+    from onnx import GraphProto, ModelProto, ValueInfoProto
 
-    outputs = [helper.make_tensor_value_info(name, elem_type, None) for name, elem_type in values]
-    return _content(model) + ModelProto(graph=GraphProto(output=outputs)).SerializeToString()
+    outputs = [ValueInfoProto(name=name) for name in names]
+    return _content(model) + ModelProto(graph=GraphProto(node=nodes, output=outputs)).SerializeToString()
 
 
 def _content(model: ModelSource) -> bytes:
