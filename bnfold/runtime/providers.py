@@ -116,7 +116,7 @@ def prepare(runtime: Any, provider: str, *, tf32: bool) -> None:  # noqa: ANN401
     global _set_here
     if provider != CUDA:
         return
-    problem = _driver_problem()
+    problem = driver_problem()
     if problem:
         raise RuntimeUnavailable(f"{provider} can not be used: {problem}")
     if not tf32 and TF32_VARIABLE not in os.environ:
@@ -153,7 +153,7 @@ def why_unusable(provider: str) -> str:
     both = [name for name in _PACKAGES if name in {found.split()[0] for found in _distributions()}]
     if len(both) > 1:
         return "onnxruntime and onnxruntime-gpu are both installed, in one folder; uninstall both, then install one"
-    return _driver_problem() or _library_problem() or "the device is there, but has none of the model's operators"
+    return driver_problem() or library_problem() or "the device is there, but has none of the model's operators"
 
 
 def versions() -> dict[str, str]:
@@ -184,7 +184,7 @@ def _advice(provider: str) -> str:
     return f"install it with: {remove}{_PIP[provider]}"
 
 
-def _driver_problem() -> str | None:
+def driver_problem() -> str | None:
     """What NVIDIA's driver lacks; it is asked itself, through its own library."""
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
@@ -198,7 +198,7 @@ def _driver_problem() -> str | None:
     return None if count.value else "the NVIDIA driver finds no device"
 
 
-def _library_problem() -> str | None:
+def library_problem() -> str | None:
     """Which library onnxruntime's CUDA provider is linked to and can not find."""
     import onnxruntime
 

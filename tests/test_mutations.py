@@ -1,0 +1,102 @@
+"""A check finds what is wrong: every kind of fault, planted into right folds of real models.
+
+A fault in the first operator has to go through the whole model to be seen; that is where they are planted, and in the
+last one as well in the long run. In between a fault may hide: behind a Relu that is never open for these inputs.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import onnx
+import pytest
+from mutations import FAULTS, Fault, Pair
+from support import MODELS, REAL_MODELS, needs_real_models
+
+import bnfold
+
+OURS = ("mlp", "residual", "source_cnn", "source_cnn_bn_first", "source_cnn_pool", "source_cnn_same")
+REAL = ("burn_mnist", "fastai_tabular", "keras3_source_cnn", "nids_mlp_gemm_bn", "rapidocr_cls_paddle")
+SLOW = ("fsanet_1x1", "gtcrn_simple", "meso4_tf2onnx", "ultraface_rfb320", "vietcombank_captcha")
+
+SMALL = {fault.name for fault in FAULTS if "1e-3" in fault.name or "beyond" in fault.name}
+"""Faults that come near the rounding noise, or that few numbers show: they are looked for with more draws."""
+
+OTHER_SIZES = {
+    "only for a batch of 1",
+    "only for images larger than 32",
+    "only for images smaller than 32",
+    "a batch of 2 is baked in",
+}
+"""Faults that show only where the inputs are drawn for a second size of the open axes."""
+
+BELOW_THE_NOISE: dict[str, set[str]] = {}
+"""What lies below the tolerance in a model, fault by fault, with the reason."""
+
+by_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+
+
+@cache
+def right_fold(path: Path) -> Pair:
+    """A model and its fold, which the faults copy."""
+    before = onnx.load(path)
+    return Pair(before, bnfold.fold(before).model)
+
+
+def is_caught(fault: Fault, pair: Pair) -> bool:
+    """Whether a check is not true; an error that tells the two apart is as good."""
+    try:
+        return not bnfold.check(*pair, draws=12 if fault.name in SMALL else 3)
+    except (bnfold.UsageError, bnfold.ModelError) as error:
+        return "after" in str(error)
+
+
+def assert_caught(fault: Fault, path: Path, place: float) -> None:
+    if not path.exists():
+        pytest.skip("the folder of real models (BNFOLD_MODELS) is not on this machine")
+    pair = fault.plant(right_fold(path), place)
+    if pair is None:
+        pytest.skip("the model has no place for this fault")
+    assert is_caught(fault, pair)
+
+
+@by_fault
+def test_every_fault_is_caught_in_every_model_of_this_repository(fault: Fault) -> None:
+    planted = {name: fault.plant(right_fold(MODELS / f"{name}.onnx"), 0.0) for name in OURS}
+    assert not [name for name, pair in planted.items() if pair is not None and not is_caught(fault, pair)]
+
+
+@needs_real_models
+@by_fault
+def test_every_fault_is_caught_in_real_models(fault: Fault) -> None:
+    planted = {name: fault.plant(right_fold(REAL_MODELS / f"{name}.onnx"), 0.0) for name in REAL}
+    missed = {name for name, pair in planted.items() if pair is not None and not is_caught(fault, pair)}
+    assert missed == BELOW_THE_NOISE.get(fault.name, set())
+
+
+@pytest.mark.slow
+@needs_real_models
+@pytest.mark.parametrize("name", SLOW)
+@by_fault
+def test_every_fault_is_caught_in_models_that_take_longer(fault: Fault, name: str) -> None:
+    assert_caught(fault, REAL_MODELS / f"{name}.onnx", 0.0)
+
+
+def test_there_are_faults_of_every_kind_that_the_issue_names() -> None:
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 30
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_faults_are_planted_into_is_right(name: str) -> None:
+    assert bnfold.check(*right_fold(MODELS / f"{name}.onnx"))
+
+
+@by_fault
+def test_a_fault_leaves_the_right_fold_alone_and_is_planted_somewhere(fault: Fault) -> None:
+    paths = [MODELS / f"{name}.onnx" for name in OURS] + [REAL_MODELS / f"{name}.onnx" for name in REAL]
+    folds = [right_fold(path) for path in paths if path.exists()]
+    before = [(pair.before.SerializeToString(), pair.after.SerializeToString()) for pair in folds]
+    planted = [fault.plant(pair, 0.0) for pair in folds]
+    assert before == [(pair.before.SerializeToString(), pair.after.SerializeToString()) for pair in folds]
+    assert any(pair is not None for pair in planted) or not REAL_MODELS.is_dir()
