@@ -12,15 +12,19 @@ from pathlib import Path
 import onnx
 import pytest
 from mutations import FAULTS, Fault, Pair
+from onnx import ModelProto, TensorProto, helper
 from support import MODELS, REAL_MODELS, needs_real_models
 
 import bnfold
 
-OURS = ("mlp", "residual", "source_cnn", "source_cnn_bn_first", "source_cnn_pool", "source_cnn_same")
+TWO_OUTPUTS = "residual with probabilities"
+"""None of ours has two outputs, so one gets them."""
+
+OURS = ("mlp", "residual", "source_cnn", "source_cnn_bn_first", "source_cnn_pool", "source_cnn_same", TWO_OUTPUTS)
 REAL = ("burn_mnist", "fastai_tabular", "keras3_source_cnn", "nids_mlp_gemm_bn", "rapidocr_cls_paddle")
 SLOW = ("fsanet_1x1", "gtcrn_simple", "meso4_tf2onnx", "ultraface_rfb320", "vietcombank_captcha")
 
-SMALL = {fault.name for fault in FAULTS if "1e-3" in fault.name or "beyond" in fault.name}
+SMALL = {fault.name for fault in FAULTS if any(part in fault.name for part in ("1e-3", "1.001", "beyond"))}
 """Faults that come near the rounding noise, or that few numbers show: they are looked for with more draws."""
 
 OTHER_SIZES = {
@@ -31,8 +35,11 @@ OTHER_SIZES = {
 }
 """Faults that show only where the inputs are drawn for a second size of the open axes."""
 
-BELOW_THE_NOISE: dict[str, set[str]] = {}
-"""What lies below the tolerance in a model, fault by fault, with the reason."""
+BELOW_THE_TOLERANCE = {
+    "one weight off by 1e-3 of the largest of its tensor": {"fastai_tabular"},  # moves the scores by 0.4 tolerances
+    "only for inputs beyond 4": {"rapidocr_cls_paddle"},  # its Softmax is saturated on such inputs
+}
+"""What does not reach the outputs of a model, measured with 12 draws."""
 
 by_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 
@@ -40,8 +47,17 @@ by_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name
 @cache
 def right_fold(path: Path) -> Pair:
     """A model and its fold, which the faults copy."""
-    before = onnx.load(path)
+    before = with_probabilities() if path.stem == TWO_OUTPUTS else onnx.load(path)
     return Pair(before, bnfold.fold(before).model)
+
+
+def with_probabilities() -> ModelProto:
+    """residual.onnx with the Softmax of its only output beside it."""
+    model = onnx.load(MODELS / "residual.onnx")
+    logits = model.graph.output[0]
+    model.graph.node.append(helper.make_node("Softmax", [logits.name], ["probabilities"]))
+    model.graph.output.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, None))
+    return model
 
 
 def is_caught(fault: Fault, pair: Pair) -> bool:
@@ -50,15 +66,6 @@ def is_caught(fault: Fault, pair: Pair) -> bool:
         return not bnfold.check(*pair, draws=12 if fault.name in SMALL else 3)
     except (bnfold.UsageError, bnfold.ModelError) as error:
         return "after" in str(error)
-
-
-def assert_caught(fault: Fault, path: Path, place: float) -> None:
-    if not path.exists():
-        pytest.skip("the folder of real models (BNFOLD_MODELS) is not on this machine")
-    pair = fault.plant(right_fold(path), place)
-    if pair is None:
-        pytest.skip("the model has no place for this fault")
-    assert is_caught(fault, pair)
 
 
 @by_fault
@@ -72,15 +79,20 @@ def test_every_fault_is_caught_in_every_model_of_this_repository(fault: Fault) -
 def test_every_fault_is_caught_in_real_models(fault: Fault) -> None:
     planted = {name: fault.plant(right_fold(REAL_MODELS / f"{name}.onnx"), 0.0) for name in REAL}
     missed = {name for name, pair in planted.items() if pair is not None and not is_caught(fault, pair)}
-    assert missed == BELOW_THE_NOISE.get(fault.name, set())
+    assert missed == BELOW_THE_TOLERANCE.get(fault.name, set())
 
 
 @pytest.mark.slow
-@needs_real_models
 @pytest.mark.parametrize("name", SLOW)
 @by_fault
 def test_every_fault_is_caught_in_models_that_take_longer(fault: Fault, name: str) -> None:
-    assert_caught(fault, REAL_MODELS / f"{name}.onnx", 0.0)
+    path = REAL_MODELS / f"{name}.onnx"
+    if not path.exists():
+        pytest.skip("the folder of real models (BNFOLD_MODELS) is not on this machine")
+    pair = fault.plant(right_fold(path), 0.0)
+    if pair is None:
+        pytest.skip("the model has no place for this fault")
+    assert is_caught(fault, pair)
 
 
 def test_there_are_faults_of_every_kind_that_the_issue_names() -> None:
@@ -93,10 +105,10 @@ def test_what_faults_are_planted_into_is_right(name: str) -> None:
 
 
 @by_fault
-def test_a_fault_leaves_the_right_fold_alone_and_is_planted_somewhere(fault: Fault) -> None:
+def test_a_fault_leaves_the_right_fold_alone_and_has_a_place_in_some_model(fault: Fault) -> None:
     paths = [MODELS / f"{name}.onnx" for name in OURS] + [REAL_MODELS / f"{name}.onnx" for name in REAL]
-    folds = [right_fold(path) for path in paths if path.exists()]
-    before = [(pair.before.SerializeToString(), pair.after.SerializeToString()) for pair in folds]
+    folds = [right_fold(path) for path in paths if path.exists() or path.stem == TWO_OUTPUTS]
+    before = [pair.after.SerializeToString() for pair in folds]
     planted = [fault.plant(pair, 0.0) for pair in folds]
-    assert before == [(pair.before.SerializeToString(), pair.after.SerializeToString()) for pair in folds]
+    assert before == [pair.after.SerializeToString() for pair in folds]
     assert any(pair is not None for pair in planted) or not REAL_MODELS.is_dir()

@@ -15,17 +15,19 @@ FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE})
 
 def constants(graph: GraphProto) -> dict[str, TensorProto]:
     """The tensors that an edit can change: initializers, and those that Constant nodes hold."""
-    held = {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant" and n.attribute[0].HasField("t")}
+    held = {
+        n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant" and n.attribute[0].HasField("t")
+    }
     return held | {tensor.name: tensor for tensor in graph.initializer}
 
 
-def attribute(node: NodeProto, name: str, default: Any) -> Any:  # noqa: ANN401 - attributes have any type
+def attribute(node: NodeProto, name: str, default: Any) -> Any:
     """The value of an attribute."""
     values = [helper.get_attribute_value(entry) for entry in node.attribute if entry.name == name]
     return values[0] if values else default
 
 
-def set_attribute(node: NodeProto, name: str, value: Any) -> None:  # noqa: ANN401
+def set_attribute(node: NodeProto, name: str, value: Any) -> None:
     """Set an attribute, whether or not it is there."""
     kept = [entry for entry in node.attribute if entry.name != name]
     del node.attribute[:]

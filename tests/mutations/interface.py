@@ -51,7 +51,9 @@ def added_output(pair: Pair, place: float) -> Pair | None:
     after = copied(pair.after)
     first = after.graph.output[0]
     after.graph.node.append(helper.make_node("Identity", [first.name], [f"{first.name}/more"]))
-    after.graph.output.append(helper.make_tensor_value_info(f"{first.name}/more", first.type.tensor_type.elem_type, None))
+    after.graph.output.append(
+        helper.make_tensor_value_info(f"{first.name}/more", first.type.tensor_type.elem_type, None)
+    )
     return Pair(pair.before, after)
 
 

@@ -20,7 +20,9 @@ def _node(name: str, *operators: str) -> Callable[[Edit], Plant]:
     def entered(edit: Edit) -> Plant:
         @fault(name)
         def plant(pair: Pair, place: float) -> Pair | None:
-            usable = [i for i, node in enumerate(pair.after.graph.node) if node.op_type in operators and edit(copy_of(node))]
+            usable = [
+                i for i, node in enumerate(pair.after.graph.node) if node.op_type in operators and edit(copy_of(node))
+            ]
             index = chosen(usable, place)
             if index is None:
                 return None
