@@ -72,7 +72,7 @@ def test_a_right_fold_of_a_random_network_in_float16_passes(kind: str, depth: in
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize(("kind", "depth", "scale"), DEEP)
 def test_a_right_fold_of_a_deep_random_network_passes(kind: str, depth: int, scale: float, dtype: type) -> None:
-    """A plain chain of 100 layers all but forgets its input: what is left of it is less than float16 can show."""
+    """Random networks of 100 layers all but forget their inputs: what is left of them is less than float16 can show."""
     for seed in range(2):
         model = random_network(kind, depth=depth, scale=scale, seed=seed, dtype=dtype)
         result = bnfold.fold(model)
