@@ -16,6 +16,9 @@ import bnfold
 HALF = {"chain", "dense", "joined", "residual"}
 """Kinds that are tried in float16 as well."""
 
+BOUNDED = {"chain", "dense", "residual"}
+"""Kinds whose activations stay in the range of float16 at any depth; the others overflow at 100 layers."""
+
 LARGE = {
     "nobn_candy_style",
     "ort_fuse_conv_bn_mul_add_unsqueeze",
@@ -69,12 +72,17 @@ def test_a_right_fold_of_a_random_network_in_float16_passes(kind: str, depth: in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
 @pytest.mark.parametrize(("kind", "depth", "scale"), DEEP)
-def test_a_right_fold_of_a_deep_random_network_passes(kind: str, depth: int, scale: float, dtype: type) -> None:
-    """Random networks of 100 layers all but forget their inputs: what is left of them is less than float16 can show."""
+def test_a_right_fold_of_a_deep_random_network_passes(kind: str, depth: int, scale: float) -> None:
     for seed in range(2):
-        model = random_network(kind, depth=depth, scale=scale, seed=seed, dtype=dtype)
-        result = bnfold.fold(model)
-        assert result
-        assert_right(model, result.model, forgets=dtype is np.float16)
+        model = random_network(kind, depth=depth, scale=scale, seed=seed)
+        assert_right(model, bnfold.fold(model).model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "depth", "scale"), [found for found in DEEP if found[0] in BOUNDED])
+def test_a_right_fold_of_a_deep_random_network_in_float16_is_equal(kind: str, depth: int, scale: float) -> None:
+    """Networks of 100 layers all but forget their inputs: what is left of them is less than float16 can show."""
+    for seed in range(2):
+        model = random_network(kind, depth=depth, scale=scale, seed=seed, dtype=np.float16)
+        assert_right(model, bnfold.fold(model).model, forgets=True)
