@@ -27,14 +27,6 @@ SLOW = ("fsanet_1x1", "gtcrn_simple", "meso4_tf2onnx", "ultraface_rfb320", "viet
 SMALL = {fault.name for fault in FAULTS if any(part in fault.name for part in ("1e-3", "1.001", "beyond"))}
 """Faults that come near the rounding noise, or that few numbers show: they are looked for with more draws."""
 
-OTHER_SIZES = {
-    "only for a batch of 1",
-    "only for images larger than 32",
-    "only for images smaller than 32",
-    "a batch of 2 is baked in",
-}
-"""Faults that show only where inputs are drawn for a second size of the open axes too."""
-
 BELOW_THE_TOLERANCE = {
     "one weight off by 1e-3 of the largest of its tensor": {"fastai_tabular"},  # moves the scores by 0.4 tolerances
     "only for inputs beyond 4": {"rapidocr_cls_paddle"},  # the same output for all such inputs
