@@ -9,7 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from importlib import metadata
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 
 _PIP = {CPU: "pip install 'bnfold[cpu]'", CUDA: "pip install 'bnfold[cuda]'"}
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
+_WARNING, _FATAL = 2, 4
 _set_here = False
 
 
@@ -105,17 +109,41 @@ def prepare(runtime: Any, provider: str, *, tf32: bool) -> None:  # noqa: ANN401
 
     The variable `NVIDIA_TF32_OVERRIDE` is set to 0, for good: the libraries read it when they are first used. One that
     was set by the caller is left alone.
+
+    Raises:
+        RuntimeUnavailable: There is no driver, or no device. Without one onnxruntime would log, and run on the CPU.
     """
     global _set_here
     if provider != CUDA:
         return
+    problem = driver_problem()
+    if problem:
+        raise RuntimeUnavailable(f"{provider} can not be used: {problem}")
     if not tf32 and TF32_VARIABLE not in os.environ:
         os.environ[TF32_VARIABLE], _set_here = "0", True
     elif tf32 and _set_here:
         del os.environ[TF32_VARIABLE]
         _set_here = False
     if hasattr(runtime, "preload_dlls"):
-        runtime.preload_dlls()
+        with redirect_stdout(StringIO()):  # it prints what it does not find, which may be found elsewhere
+            runtime.preload_dlls()
+
+
+@contextmanager
+def quiet(runtime: Any, provider: str) -> Iterator[None]:  # noqa: ANN401 - onnxruntime ships no types
+    """Keep onnxruntime from logging that a provider can not be loaded: what is missing is told as an error.
+
+    Only for the providers that are libraries of their own. The level can not be asked for: afterwards it is the default
+    again, which is to log warnings.
+    """
+    if provider == CPU:
+        yield
+        return
+    runtime.set_default_logger_severity(_FATAL)
+    try:
+        yield
+    finally:
+        runtime.set_default_logger_severity(_WARNING)
 
 
 def why_unusable(provider: str) -> str:
@@ -125,7 +153,7 @@ def why_unusable(provider: str) -> str:
     both = [name for name in _PACKAGES if name in {found.split()[0] for found in _distributions()}]
     if len(both) > 1:
         return "onnxruntime and onnxruntime-gpu are both installed, in one folder; uninstall both, then install one"
-    return _driver_problem() or _library_problem() or "the device is there, but has none of the model's operators"
+    return driver_problem() or library_problem() or "the device is there, but has none of the model's operators"
 
 
 def versions() -> dict[str, str]:
@@ -156,7 +184,7 @@ def _advice(provider: str) -> str:
     return f"install it with: {remove}{_PIP[provider]}"
 
 
-def _driver_problem() -> str | None:
+def driver_problem() -> str | None:
     """What NVIDIA's driver lacks; it is asked itself, through its own library."""
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
@@ -170,14 +198,15 @@ def _driver_problem() -> str | None:
     return None if count.value else "the NVIDIA driver finds no device"
 
 
-def _library_problem() -> str | None:
+def library_problem() -> str | None:
     """Which library onnxruntime's CUDA provider is linked to and can not find."""
     import onnxruntime
 
     folder = Path(onnxruntime.__file__).parent / "capi"
+    file = "{}.dll" if sys.platform == "win32" else "lib{}.so"
     try:
-        for name in ("libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"):
-            ctypes.CDLL(str(folder / name), mode=ctypes.RTLD_GLOBAL)
+        for name in ("onnxruntime_providers_shared", "onnxruntime_providers_cuda"):
+            ctypes.CDLL(str(folder / file.format(name)), mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
         return f"a library is missing: {error}; install CUDA and cuDNN with: {_PIP[CUDA]}"
     return None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bnfold.errors import ModelError, RuntimeUnavailable
 from bnfold.runtime import bfloat16
 from bnfold.runtime.placement import computes, describe_placement, placement_of
-from bnfold.runtime.providers import CPU, prepare, provider_options, require_installed, why_unusable
+from bnfold.runtime.providers import CPU, prepare, provider_options, quiet, require_installed, why_unusable
 
 Array: TypeAlias = NDArray[Any]
 ModelSource: TypeAlias = str | os.PathLike[str] | bytes
@@ -119,7 +119,7 @@ def open_session(
     runtime = require_installed(provider)
     prepare(runtime, provider, tf32=tf32)
     name = label or ("the model" if isinstance(model, bytes) else os.fspath(model))
-    with _model_errors(f"{name} can not be loaded"):
+    with quiet(runtime, provider), _model_errors(f"{name} can not be loaded"):
         inference = runtime.InferenceSession(
             model if isinstance(model, bytes) else os.fspath(model),
             _session_options(runtime, optimized, base_dir),
@@ -181,4 +181,4 @@ def _runtime_errors() -> tuple[type[Exception], ...]:
 def _reason(error: Exception) -> str:
     """The text of onnxruntime in one line, without its status prefix and the place in its sources."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
-    return re.sub(r"\S+\.(?:h|hpp|cc|cpp|cu):\d+ \S+\(.*?\) ", "", text)
+    return re.sub(r"\S+\.(?:h|hpp|cc|cpp|cu):\d+ (?:(?:\w+ )?\S+\(.*?\)|\w+) ", "", text)
