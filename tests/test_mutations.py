@@ -29,9 +29,11 @@ SMALL = {fault.name for fault in FAULTS if any(part in fault.name for part in ("
 
 BELOW_THE_TOLERANCE = {
     "one weight off by 1e-3 of the largest of its tensor": {"fastai_tabular"},  # moves the scores by 0.4 tolerances
-    "only for inputs beyond 4": {"rapidocr_cls_paddle"},  # the same output for all such inputs
+    "one weight of median size off by 1e-3 of the largest": {"meso4_tf2onnx"},  # by 0.8 tolerances
+    "an Add takes only one side": {"fsanet_1x1"},  # the other side is zero there: no tensor of the graph differs
+    "only for images smaller than 32": {"rapidocr_cls_paddle"},  # nothing says how small they may be
 }
-"""What does not reach the outputs of a model, measured with 12 draws."""
+"""What does not reach the outputs of a model, measured with 12 draws where the fault is small."""
 
 by_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 
@@ -73,7 +75,7 @@ def test_every_fault_is_caught_in_every_model_of_this_repository(fault: Fault) -
 def test_every_fault_is_caught_in_real_models(fault: Fault) -> None:
     planted = {name: fault.plant(right_fold(REAL_MODELS / f"{name}.onnx"), 0.0) for name in REAL}
     missed = {name for name, pair in planted.items() if pair is not None and not is_caught(fault, pair)}
-    assert missed == BELOW_THE_TOLERANCE.get(fault.name, set())
+    assert missed == BELOW_THE_TOLERANCE.get(fault.name, set()) & set(REAL)
 
 
 @pytest.mark.slow
@@ -86,7 +88,7 @@ def test_every_fault_is_caught_in_models_that_take_longer(fault: Fault, name: st
     pair = fault.plant(right_fold(path), 0.0)
     if pair is None:
         pytest.skip("the model has no place for this fault")
-    assert is_caught(fault, pair)
+    assert is_caught(fault, pair) == (name not in BELOW_THE_TOLERANCE.get(fault.name, ()))
 
 
 def test_there_are_faults_of_every_kind_that_the_issue_names() -> None:
