@@ -24,25 +24,7 @@ expect() { # STATUS TEXT, which has to be in what the last command printed
     echo "ok: $(grep -hF -- "$2" "$work/out" "$work/err" | head -n 1)"
 }
 
-# `bnfold check BEFORE AFTER --provider NAME`, or the function in its place where there is no such command yet.
-check() {
-    if "$python" -m bnfold check --help >/dev/null 2>&1; then
-        try "$python" -m bnfold check "$model" "$model" --provider "$1"
-    else
-        try "$python" - "$1" <<'PROGRAM'
-import sys
-
-import bnfold
-
-try:
-    report = bnfold.check("models/residual.onnx", "models/residual.onnx", provider=sys.argv[1])
-except bnfold.BnfoldError as error:
-    sys.exit(print(error) or 2)
-print(*(comparison.matchup for comparison in report.comparisons), *report.remarks, sep="\n")
-sys.exit(not report)
-PROGRAM
-    fi
-}
+check() { try "$python" -m bnfold check "$model" "$model" --provider "$1"; }
 
 "${1:-python3}" -m venv "$work/venv"
 "$python" -m pip install -q --disable-pip-version-check -e . onnxruntime-gpu pytest hypothesis >"$work/pip" 2>&1 || { cat "$work/pip"; exit 1; }

@@ -37,7 +37,7 @@ def _usable(before: Subject, after: Subject) -> tuple[list[str], tuple[str, ...]
         except (RuntimeUnavailable, ModelError) as error:
             if name == CPU:
                 raise
-            remarks.append(f"{name} is left out: {error}")
+            remarks.append(f"{name} is left out: it {str(error).removeprefix(f'{name} ')}")
         else:
             usable.append(name)
     return usable, tuple(remarks)

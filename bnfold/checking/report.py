@@ -34,7 +34,8 @@ class OutputComparison:
         tolerance: What `max_abs` may be.
         basis: Where the tolerance comes from, in words.
         shape_match: Whether the shapes agree in every draw.
-        nonfinite_match: Whether NaN, +inf and -inf are at the same positions in every draw.
+        nonfinite_match: Whether NaN, +inf and -inf are at the same positions in every draw; not judged where
+            onnxruntime's own rewriting of the original moves them, which is vacuous.
         vacuous: Why the comparison proves nothing, or `None`.
     """
 

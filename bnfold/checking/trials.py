@@ -33,6 +33,7 @@ class Track:
         steps: The largest ratio to max|y| of what a hair in front of its quantizers does; 0 where it has none.
         sensitivity: The largest change of the original's output from the first inputs to any others of the same
             shapes; infinite where its shape or its non-finite positions change.
+        overflows: Whether onnxruntime's own rewriting already moves what is NaN or infinite.
         drift: The change of the original's output when it is given the same inputs again, as in a random model.
     """
 
@@ -41,15 +42,18 @@ class Track:
     noise: float = 0.0
     steps: float = 0.0
     sensitivity: float = 0.0
+    overflows: bool = False
     drift: float = 0.0
 
     def add_noise(self, reference: Array, rewritten: Array) -> None:
         """Take in what onnxruntime's own rewriting of the graph does to an output."""
-        self.noise = max(self.noise, _relative(reference, rewritten))
+        found = difference(reference, rewritten)
+        self.noise = max(self.noise, _relative(found))
+        self.overflows |= found.shape_match and not found.nonfinite_match
 
     def add_steps(self, reference: Array, nudged: Array) -> None:
         """Take in what another integer here and there does to an output."""
-        self.steps = max(self.steps, _relative(reference, nudged))
+        self.steps = max(self.steps, _relative(difference(reference, nudged)))
 
     def add_witness(self, shapes: Shapes, reference: Array) -> None:
         """Take in the original's output on inputs of some shapes: what it changes shows whether they matter."""
@@ -62,9 +66,8 @@ class Track:
         self.drift = difference(first, again).needed
 
 
-def _relative(reference: Array, other: Array) -> float:
+def _relative(found: Difference) -> float:
     """The largest difference over max|y|; 0 where the two can not be compared, which makes the tolerance tighter."""
-    found = difference(reference, other)
     return found.max_abs / found.max_y if found.shape_match and found.max_y > 0 else 0.0
 
 
