@@ -62,7 +62,7 @@ def test_equal_models_exit_with_0_and_show_error_noise_tolerance_and_placement(f
     assert "  before: 26 of 26 nodes on CPUExecutionProvider\n" in outcome.out
     assert "  after: 20 of 20 nodes on CPUExecutionProvider\n" in outcome.out
     row = next(line for line in outcome.out.splitlines() if line.startswith("logits"))
-    _, error, relative, noise, tolerance, verdict = row.split()
+    _, error, noise, tolerance, relative, verdict = row.split()
     assert verdict == "equal"
     assert 0 < float(error) < float(tolerance)
     assert 0 < float(noise) < float(tolerance)

@@ -75,10 +75,10 @@ def _outputs_table(outputs: Sequence[OutputComparison]) -> Table:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("output", overflow="fold")
-    for heading in ("max |y-y'|", "over max|y|", "noise", "tolerance", ""):
+    for heading in ("max |y-y'|", "noise", "tolerance", "over max|y|", ""):
         table.add_column(heading, justify="right")
     for output in outputs:
-        numbers = (output.max_abs, output.rel_to_max, output.noise, output.tolerance)
+        numbers = (output.max_abs, output.noise, output.tolerance, output.rel_to_max)
         table.add_row(escape(output.name), *(f"{number:.2e}" for number in numbers), _verdict(output))
     return table
 
@@ -107,10 +107,10 @@ def _location_text(console: Console, location: Location) -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("tensor", "made by"):
         table.add_column(heading, overflow="fold")
-    for heading in ("max |t-t'|", "over max|t|", "tolerance", ""):
+    for heading in ("max |t-t'|", "tolerance", "over max|t|", ""):
         table.add_column(heading, justify="right")
     for error in location.tensors:
-        numbers = (error.max_abs, error.rel_to_max, error.tolerance)
+        numbers = (error.max_abs, error.tolerance, error.rel_to_max)
         colour = _COLOURS[error.state]
         texts = (escape(error.name), escape(error.producer), *(f"{number:.2e}" for number in numbers))
         table.add_row(*texts, f"[{colour}]{error.state}[/]")
