@@ -27,6 +27,8 @@ def ulp_histogram(reference: Array, other: Array) -> tuple[int, ...]:
 
 def describe_ulps(counts: tuple[int, ...]) -> str:
     """A histogram in words: `"half within 4 ulps, all within 128"`."""
+    if len(counts) == 1:
+        return "every bit the same"
     total, below, half = sum(counts), 0, 0
     for place, count in enumerate(counts):
         below += count
