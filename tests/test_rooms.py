@@ -21,7 +21,7 @@ BELOW: dict[str, set[str]] = {
     "checking": {"errors", "model", "runtime"},
     "report": {"_version", "errors", "runtime", "folding", "checking"},
     "api": {"errors", "model", "folding", "checking", "report"},
-    "cli": {"_version", "errors", "runtime", "folding", "checking", "report", "api"},
+    "cli": {"_version", "errors", "model", "runtime", "inserting", "folding", "checking", "report", "api"},
     "__main__": {"cli"},
     "__init__": {"_version", "errors", "folding", "checking", "api"},
 }

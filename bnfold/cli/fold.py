@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import open_console, protect, showing_progress
+from bnfold.cli.console import open_console, protect
+from bnfold.cli.writing import beside, write, write_proved
 from bnfold.errors import DifferenceFound
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def fold(
 
     options = Options(freeze_initializers, prefer, tuple(only or ()), tuple(skip or ()), max_folds, residuals)
     result = fold_model(model, options)
-    target = Path(output) if output else _beside(Path(model))
+    target = Path(output) if output else beside(model, "folded")
     protect(result.container.files, target, json)
     console = open_console(quiet=json == "-")
     reports.fold_text(console, result, name=Path(model).name)
@@ -84,7 +85,7 @@ def fold(
         "allow_vacuous": allow_vacuous,
         "tf32": tf32,
     }
-    report = _write(console, result, target, how if check else None)
+    report = _write(console, result, target, model, how if check else None)
     written = report is None or bool(report)
     if written:
         console.print(f"wrote {target}", markup=False)
@@ -98,26 +99,13 @@ def fold(
         raise typer.Exit(1)
 
 
-def _beside(model: Path) -> Path:
-    """Where the result goes unless it is said."""
-    return model.with_name(f"{model.name.removesuffix('.onnx')}.folded.onnx")
-
-
-def _write(console: Console, result: FoldResult, target: Path, check: dict[str, Any] | None) -> CheckReport | None:
-    """Write the result, and put it in its place unless the check fails; the report, None when nothing was to prove."""
-    from bnfold import report as reports
-
-    with result.staged(target) as work:
-        if check is None or not result:
-            if check is not None:
-                console.print("nothing folds: the model is written as it came in, byte for byte")
-            work.commit()
-            return None
-        from bnfold.checking import check as compare
-
-        with showing_progress() as progress:
-            report = compare(str(result.container.path), work.model, progress=progress, **check)
-        reports.check_text(console, report)
-        if report:
-            work.commit()
-        return report
+def _write(
+    console: Console, result: FoldResult, target: Path, model: str, how: dict[str, Any] | None
+) -> CheckReport | None:
+    """Write the result, unless the check fails; the report, None when nothing was to prove."""
+    if result and how is not None:
+        return write_proved(console, result, target, model, how)
+    if how is not None:
+        console.print("nothing folds: the model is written as it came in, byte for byte")
+    write(result, target)
+    return None
