@@ -76,8 +76,10 @@ def moments_of(values: npt.NDArray[Any], axis: int) -> Moments:
     if not rows.shape[1]:
         return nothing(rows.shape[0])
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told by the caller
+        first = rows[:, :1].copy()
+        rows -= first  # so that a channel that never changes has a variance of exactly 0, whatever its value
         mean = rows.mean(axis=1)
+        rows -= mean[:, None]
         # the second term is the rounding of the mean (the corrected two-pass algorithm of the same paper)
-        deviations = rows - mean[:, None]
-        squares = (deviations**2).sum(axis=1) - deviations.sum(axis=1) ** 2 / rows.shape[1]
-    return Moments(rows.shape[1], mean, np.maximum(squares, 0.0))
+        squares = (rows**2).sum(axis=1) - rows.sum(axis=1) ** 2 / rows.shape[1]
+    return Moments(rows.shape[1], first[:, 0] + mean, np.maximum(squares, 0.0))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto
 
 from bnfold.errors import ModelError, UsageError
+from bnfold.inserting.feeds import Feeds as Feeds
+from bnfold.inserting.feeds import refuse_not_finite
 from bnfold.inserting.moments import Moments, moments_of, nothing
 from bnfold.model.container import Container
 from bnfold.runtime import open_session, showing
-
-Feeds: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
 FEWEST = 2
 """A variance needs as many values per channel."""
@@ -58,7 +57,7 @@ def measure(
     session = open_session(source, label=container.name, base_dir=container.base_dir)
     found = {value.name: nothing(value.channels) for value in values}
     for number, feeds in enumerate(batches, 1):
-        _refuse_not_finite(feeds, number)
+        refuse_not_finite(feeds, f"batch {number} of the data")
         outputs = session.run(feeds, list(found))
         for value in values:
             found[value.name] = found[value.name].joined(_moments(value, outputs[value.name], number))
@@ -87,12 +86,6 @@ def _moments(value: Measured, array: npt.NDArray[Any], number: int) -> Moments:
     if not found.is_finite:
         raise UsageError(f"'{value.name}' is not finite in batch {number} of the data, so it has no mean and variance")
     return found
-
-
-def _refuse_not_finite(feeds: Feeds, number: int) -> None:
-    for name, array in feeds.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise UsageError(f"input '{name}' has NaN or infinite values in batch {number} of the data")
 
 
 def _refuse_too_few(values: Sequence[Measured], found: Mapping[str, Moments]) -> None:
