@@ -210,11 +210,12 @@ class _Showing:
 
     def _require(self, found: Mapping[str, Array], wanted: Mapping[str, Array], *, exactly: bool) -> None:
         same = is_same if exactly else is_near
+        why = "differs at the size that it had" if exactly else "of a sample changes with the others of its batch"
         for name, result in wanted.items():
             if found[name].shape != result.shape:
                 raise ModelError(f"output '{name}' has the shape {list(found[name].shape)}, not {list(result.shape)}")
             if not same(found[name], result):
-                raise ModelError(f"output '{name}' of a sample changes with the other samples of its batch")
+                raise ModelError(f"output '{name}' {why}")
 
     def _culprit(self, reason: str) -> str:
         """The node that holds the batch, with its constant, as far as it can be told."""
