@@ -8,25 +8,20 @@ of the model does in the function, for all of its calls. In all other cases the 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from onnx import FunctionProto, ModelProto
 
 from bnfold.folding.plan import Change, Plan
 from bnfold.folding.sources import BATCH_NORMALIZATION, ELEMENTWISE
+from bnfold.model.call_paths import MAX_DEPTH, MAX_NODES, Pending, call_paths, calls_of_main
 from bnfold.model.calls import Calls, outermost
 from bnfold.model.graph import ONNX_DOMAIN, Address, Node, Scope
-from bnfold.model.inlining import CallPath, Inlined, inline, may_inline, node_at
+from bnfold.model.inlining import CallPath, Inlined, inline, node_at
 from bnfold.ops.registry import Maps, pull, push
-
-MAX_NODES = 20_000
-"""How many nodes the bodies may have that are put in: calls within functions can multiply without end."""
-
-MAX_DEPTH = 64
-"""How many calls may lead to one that is put in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +58,8 @@ def _improved(plan: Plan, planned: Callable[[ModelProto], Plan], *, within_funct
     """
     calls = Calls(plan.graph)
     roots = _roots(calls, within_functions=within_functions)
-    chosen = frozenset(_candidates(calls, roots, depth=1 if within_functions else MAX_DEPTH))
+    depth = 1 if within_functions else MAX_DEPTH
+    chosen = frozenset(call_paths(calls, roots, _has_a_part, depth=depth, limit=MAX_NODES))
     if not chosen:
         return Specialized(plan)
     made = _Attempt.of(calls, chosen, planned)
@@ -115,16 +111,12 @@ def _gain(plan: Plan, calls: Calls) -> _Gain:
     return _Gain(normalizations, sum(weight(source.node.scope) for source in removed) - added)
 
 
-_Pending: TypeAlias = tuple[CallPath, Node, Scope]
-"""A call and what it calls, with the calls that lead to it."""
-
-
-def _roots(calls: Calls, *, within_functions: bool) -> list[_Pending]:
+def _roots(calls: Calls, *, within_functions: bool) -> list[Pending]:
     """The calls in the main graph, or those in functions that have parameters of their own there."""
     if not calls.is_sound:
         return []
     if not within_functions:
-        return [((node.address,), node, function) for node, function in calls.calls_in(calls.graph.main)]
+        return calls_of_main(calls)
     return [
         ((node.address,), node, function)
         for root in calls.functions.values()
@@ -134,38 +126,8 @@ def _roots(calls: Calls, *, within_functions: bool) -> list[_Pending]:
     ]
 
 
-def _candidates(calls: Calls, roots: list[_Pending], *, depth: int) -> Iterator[CallPath]:
-    """The calls that may be put in, each behind those that lead to it.
-
-    They are of functions that hold an operator with a part in folding, directly or in what they call.
-    """
-    concerned, left, pending = _concerned(calls), MAX_NODES, deque(roots)
-    imports = {number: dict(calls.graph.scopes[number].opsets) for number in calls.inside}
-    while pending:
-        path, node, function = pending.popleft()
-        size = len(calls.inside.get(function.number, ()))
-        opsets = imports[outermost(calls.graph.scopes[path[0].scope]).number]
-        if function.number not in concerned or size > left or not may_inline(node, function, opsets):
-            continue
-        left -= size
-        opsets.update(function.opsets)
-        yield path
-        if len(path) < depth:
-            pending += [((*path, inner.address), inner, called) for inner, called in calls.calls_in(function)]
-
-
 def _states_opsets(root: Scope) -> bool:
     return isinstance(root.proto, FunctionProto) and bool(root.proto.opset_import)
-
-
-def _concerned(calls: Calls) -> set[int]:
-    """The functions that hold an operator with a part in folding, directly or in what they call."""
-    found: set[int] = set()
-    for root in reversed(calls.callers_first() or []):
-        holds = any(_has_a_part(node) for node in calls.inside.get(root.number, ()))
-        if holds or any(function.number in found for _, function in calls.calls_in(root)):
-            found.add(root.number)
-    return found
 
 
 def _has_a_part(node: Node) -> bool:

@@ -41,35 +41,42 @@ class Following:
     def __init__(self, view: View, linear: frozenset[Address]) -> None:
         self.view = view
         self.linear = linear
-        self._bare: dict[Value, bool] = {}
 
     def normalization(self, value: Value) -> str | None:
         """A normalization that a wire goes into, through layout, activations and constants; in words.
 
         One that an exporter has written out is a product with a constant per channel, and a shift by another.
         """
-        seen, pending = set[Value](), [(value, False)]
+        seen, pending = set[tuple[Value, frozenset[bool]]](), [(value, frozenset[bool]())]
         while pending:
-            wire, scaled = pending.pop()
-            if wire in seen:
+            wire, written = pending.pop()
+            if (wire, written) in seen:
                 continue
-            seen.add(wire)
+            seen.add((wire, written))
             for node, output in self.view.next_values(wire):
-                if node is not None and node.op_type == "BatchNormalization" and node.domain == ONNX_DOMAIN:
-                    return f"BatchNormalization '{node.label}'" if node.inputs[0] is wire else None
                 if node is None or self._lets_pass(node):
-                    pending.append((output, scaled))
+                    pending.append((output, written))
+                elif node.op_type == "BatchNormalization" and node.domain == ONNX_DOMAIN:
+                    if node.inputs[0] is wire:
+                        return f"BatchNormalization '{node.label}'"
                 elif self._is_per_channel(node, _SCALING | _SHIFTING):
-                    written = scaled or node.op_type in _SCALING
-                    if written and node.op_type in _SHIFTING and wire is not value:
+                    written = written | {node.op_type in _SCALING}
+                    if len(written) > 1:
                         return f"a normalization that is written out, up to {node.op_type} '{node.label}'"
                     pending.append((output, written))
         return None
 
     def quantizer(self, value: Value) -> bool:
-        """Whether a wire is quantized, right away or behind its activation."""
-        wires = [value] + [output for node, output in self.view.next_values(value) if node and self._lets_pass(node)]
-        return any(node.op_type == "QuantizeLinear" for wire in wires for node, _ in wire.readers)
+        """Whether a wire is quantized, right away or behind layout and activations."""
+        seen, pending = set[Value](), [value]
+        while pending:
+            wire = pending.pop()
+            if any(node.op_type == "QuantizeLinear" for node, _ in wire.readers):
+                return True
+            seen.add(wire)
+            passed = [out for node, out in self.view.next_values(wire) if node is None or self._lets_pass(node)]
+            pending += [output for output in passed if output not in seen]
+        return False
 
     def reaches_output(self, value: Value) -> bool:
         """Whether a way leads from a wire to an output of the model with no linear operator on it."""
@@ -90,7 +97,9 @@ class Following:
         if value.is_output:
             return None
         readers = [node for node, _ in value.readers]
-        if len(readers) == 1 and _is_activation(readers[0]):
+        if any(node.scope is not value.scope for node in readers):
+            return None
+        if len(readers) == 1 and _is_activation(readers[0]) and value.readers[0][1] == 0:
             return readers[0].outputs[0]
         gates = [node for node in readers if node.op_type in ("Sigmoid", "HardSigmoid")]
         products = [node for node in readers if node.op_type == "Mul"]

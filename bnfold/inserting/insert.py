@@ -5,22 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onnx import ModelProto
 
 import bnfold.ops  # noqa: F401 (shapes and constants of every operator)
 from bnfold.errors import ModelError, UsageError
+from bnfold.inserting.batch_axis import find_frozen, symbolic_batch
 from bnfold.inserting.bias import bias_of
+from bnfold.inserting.functions import put_in_place
 from bnfold.inserting.moments import Moments
-from bnfold.inserting.options import ABSORB, Options
+from bnfold.inserting.opsets import converted
+from bnfold.inserting.options import ABSORB, SYMBOLIC, Options
 from bnfold.inserting.parameters import Parameters, calibrated, identity, reset
 from bnfold.inserting.placing import Placed, place
 from bnfold.inserting.sharing import unshare
 from bnfold.inserting.sites import EARLIEST_OPSET, Site, Skipped, find_sites
 from bnfold.inserting.statistics import Feeds, Measured, measure
+from bnfold.inserting.training_form import EARLIEST_OPSET as TRAINING_OPSET
+from bnfold.inserting.training_form import REMARK as TRAINING_REMARK
+from bnfold.inserting.training_form import refuse_too_old, training_form
 from bnfold.inserting.view import View
 from bnfold.model.container import Container, ModelLike, open_model
+from bnfold.model.graph import Graph
 from bnfold.model.names import Names
 from bnfold.model.patch import Patch, apply
 from bnfold.model.writing import Staged, staged
@@ -52,6 +59,9 @@ class InsertResult:
     Attributes:
         container: the model as it came in.
         model: the new model; weights that were external still are, relative to the same folder.
+        base: what the normalizations were put into: the model as it came in, or in another opset, with an open batch,
+            with functions in the place of their calls.
+        inference_model: the new model with no node of it in training mode, which computes what `base` computes.
         inserted: what was put in, in the order of the file.
         skipped: every linear operator that got none, and why.
         remarks: what a person should know besides.
@@ -60,6 +70,8 @@ class InsertResult:
 
     container: Container
     model: ModelProto
+    base: ModelProto
+    inference_model: ModelProto
     inserted: tuple[Inserted, ...]
     skipped: tuple[Skipped, ...]
     remarks: tuple[str, ...] = ()
@@ -109,11 +121,45 @@ def insert(
     if options.reset and batches is None:
         raise UsageError("a reset takes its statistics from data; give some, with --data")
     container = open_model(model, base_dir=base_dir)
-    view = View(container, container.proto)
-    refuse_old(view)
+    base, remarks = _prepared(container, options)
+    view = View(container, base)
     sites, skipped = find_sites(view, options)
     moments = {} if batches is None or not sites else _measured(view, sites, batches)
-    return _made(view, sites, skipped, moments, options)
+    made = _made(view, sites, skipped, moments, options)
+    made = replace(made, remarks=(*remarks, *made.remarks))
+    return _in_training(made) if options.training_mode and made else made
+
+
+def _prepared(container: Container, options: Options) -> tuple[ModelProto, tuple[str, ...]]:
+    """The model in the form that normalizations are put into, and what was done for it."""
+    model, functions = put_in_place(container.proto, options)
+    remarks = list(functions)
+    if options.convert_opset is not None:
+        before = model
+        model = converted(container, before, options.convert_opset, _needed(options))
+        remarks += (
+            [f"converted to opset {Graph(model).main.opsets['']}, with onnx.version_converter"]
+            if model is not before
+            else []
+        )
+    view = View(container, model)
+    refuse_old(view)
+    if options.training_mode:
+        refuse_too_old(view.graph, container.name)
+    frozen = find_frozen(model) if options.batch == SYMBOLIC else None
+    if frozen is not None:
+        model = symbolic_batch(container, model)
+        remarks.append(f"the batch, which was {frozen.size}, is open now, and called '{frozen.symbol}'")
+    return model, tuple(remarks)
+
+
+def _needed(options: Options) -> int:
+    return TRAINING_OPSET if options.training_mode else EARLIEST_OPSET
+
+
+def _in_training(made: InsertResult) -> InsertResult:
+    model = training_form(made.model, {entry.node for entry in made.inserted})
+    return replace(made, model=model, remarks=(*made.remarks, TRAINING_REMARK))
 
 
 def _measured(view: View, sites: Sequence[Site], batches: Iterable[Feeds]) -> dict[Site, Moments]:
@@ -146,18 +192,27 @@ def _made(
     for site in sites:
         found = moments.get(site)
         absorb = options.bias == ABSORB or (options.bias is None and found is not None)
-        bias = bias_of(view, site) if absorb else None
+        bias = bias_of(view, site) if absorb and _is_fixed(view, site) else None
         parameters = _parameters(site, found, options)
         inserted.append(_inserted(site, place(site, parameters, bias, patch, names, options)))
     shared = unshare(view, patch, names)
+    model = apply(patch, view.graph) if inserted or shared else view.graph.model
     return InsertResult(
         view.container,
-        apply(patch, view.graph) if inserted or shared else view.graph.model,
+        model,
+        view.graph.model,
+        model,
         tuple(inserted),
         tuple(skipped),
         tuple(_remarks(sites, moments, shared)),
         patch.fresh_names,
     )
+
+
+def _is_fixed(view: View, site: Site) -> bool:
+    """Whether no caller may override the bias of a site (ONNX IR, from version 4 on): then it has to stay an input."""
+    read = [*site.linear.inputs[2:], *(site.bias.inputs if site.bias is not None else ())]
+    return not any(value is not None and view.graph.is_overridable(value) for value in read)
 
 
 def _parameters(site: Site, found: Moments | None, options: Options) -> Parameters:

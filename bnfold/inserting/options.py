@@ -14,6 +14,8 @@ BEFORE, AFTER = "before-activation", "after-activation"
 POSITIONS = (BEFORE, AFTER)
 KEEP, ABSORB = "keep", "absorb"
 BIASES = (KEEP, ABSORB)
+SYMBOLIC = "symbolic"
+BATCHES = (KEEP, SYMBOLIC)
 
 SMALLEST_EPSILON = 1e-7
 """Below it, the rounding of float32 next to 1 is larger, and variance + epsilon would be the variance."""
@@ -36,10 +38,14 @@ class Options:
     reset: bool = False
     epsilon: float = 1e-5
     momentum: float = 0.9
+    batch: str = KEEP
+    training_mode: bool = False
+    convert_opset: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value, choices in (("position", self.position, POSITIONS), ("bias", self.bias, BIASES)):
-            if value is not None and value not in choices:
+        for name, choices in (("position", POSITIONS), ("bias", BIASES), ("batch", BATCHES)):
+            value = getattr(self, name)
+            if value not in choices and (name, value) != ("bias", None):
                 raise UsageError(f"{name} is one of {', '.join(choices)}, not '{value}'")
         unknown = [name for name in self.ops if name not in LINEAR]
         if unknown or not self.ops:

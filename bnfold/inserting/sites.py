@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from onnx import TensorProto
+
 from bnfold.inserting.following import Following
 from bnfold.inserting.options import AFTER, Options
 from bnfold.inserting.view import View
+from bnfold.model.calls import outermost
 from bnfold.model.constants import Constant
 from bnfold.model.graph import ONNX_DOMAIN, Node, Value
 from bnfold.model.tensors import FLOATS, type_name
@@ -25,6 +28,9 @@ _WEIGHTS = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (1, 0), "MatMul": (1, 0
 EARLIEST_OPSET = 7
 """BatchNormalization has had its present inputs and outputs since opset 7."""
 
+BFLOAT16_OPSET = 14
+"""BatchNormalization takes bfloat16 since opset 14; Gemm and MatMul take it since 13."""
+
 
 @dataclass(frozen=True, eq=False)
 class Site:
@@ -33,7 +39,7 @@ class Site:
     Attributes:
         linear: the linear operator.
         value: the wire that it goes on; what reads the wire will read the normalized value, under the same name.
-        weight: the name of the weight, or of the operator where the weight has none.
+        weight: the name of the weight, or of what it is made of.
         channels: how many channels there are.
         axis: the axis of the wire along which they lie.
         rank: the rank of the wire.
@@ -91,15 +97,25 @@ def find_sites(view: View, options: Options) -> tuple[list[Site], list[Skipped]]
 
 
 def _candidates(view: View, options: Options) -> Iterator[tuple[Node, int]]:
-    """Each linear operator with a constant weight, and which input that is."""
+    """Each linear operator with a constant weight, and which input that is; in functions, with one that may be."""
     for node in view.graph.nodes():
         if node.domain != ONNX_DOMAIN or node.op_type not in options.ops or not any(node.outputs[:1]):
             continue
         op = view.operator(node)
+        function = outermost(node.scope)
+        if function.is_function:
+            if view.is_run(function) and any(_may_be_weight(op, index) for index in _WEIGHTS[node.op_type]):
+                yield node, _WEIGHTS[node.op_type][0]
+            continue
         known = [op.constant(index) is not None for index in (0, 1)]
         index = next((index for index in _WEIGHTS[node.op_type] if known[index] and not known[1 - index]), None)
         if index is not None or _is_quantized(op):
             yield node, 1 if index is None else index
+
+
+def _may_be_weight(op: Operator, index: int) -> bool:
+    value = op.input(index)
+    return value is not None and (value.is_input or op.constant(index) is not None)
 
 
 def _is_quantized(op: Operator) -> bool:
@@ -118,12 +134,16 @@ def _site(view: View, following: Following, node: Node, index: int, options: Opt
 
     if not options.is_chosen(node):
         return skip("not-asked", "is none that was asked for")
+    if outermost(node.scope).is_function:
+        return skip("function", "stands in a function that can not be put in the place of its calls")
     if _is_quantized(op):
         return skip("quantized", "has weights or inputs in integers behind DequantizeLinear")
     site = _measured(op, index)
     if isinstance(site, str):
         return skip(*site.split(": ", 1))
     site = _behind_bias(view, site)
+    if not site.value.readers and not site.value.is_output:
+        return skip("unread", "computes what nothing reads")
     normalization = following.normalization(site.value)
     if normalization is not None:
         return skip("normalized", f"is followed by {normalization} already")
@@ -148,9 +168,17 @@ def _measured(op: Operator, index: int) -> Site | str:
     channels, axis = found
     if weight.elem_type not in FLOATS:
         return f"type: computes in {type_name(weight.elem_type)}, which BatchNormalization does not"
-    held = op.input(index)
-    name = held.name if held is not None and held.tensor is not None else node.label
-    return Site(node, value, name, channels, axis, rank, weight.elem_type)
+    if weight.elem_type == TensorProto.BFLOAT16 and node.opset < BFLOAT16_OPSET:
+        return f"type: computes in bfloat16, which BatchNormalization does from opset {BFLOAT16_OPSET} on"
+    return Site(node, value, _weight_name(op, index), channels, axis, rank, weight.elem_type)
+
+
+def _weight_name(op: Operator, index: int) -> str:
+    """The name of the initializer, or of the value, that the weight is made of."""
+    value = op.input(index)
+    while value is not None and value.producer is not None and any(value.producer.inputs[:1]):
+        value = value.producer.inputs[0]
+    return op.node.label if value is None else value.name
 
 
 def _rank(op: Operator) -> int | None:
