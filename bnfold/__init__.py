@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bnfold._version import __version__
 
 if TYPE_CHECKING:
-    from bnfold.api import assert_equivalent, check, fold, inspect
+    from bnfold.api import assert_equivalent, calibrate, check, fold, insert, inspect
     from bnfold.checking import CheckReport, Comparison, Matchup, OutputComparison
     from bnfold.errors import (
         BnfoldError,
@@ -30,16 +30,24 @@ if TYPE_CHECKING:
     from bnfold.folding.fold import FoldResult
     from bnfold.folding.inspection import AffineInfo, Inspection
     from bnfold.folding.rounds import Folded, Kept, Settlement
+    from bnfold.inserting.calibrate import CalibrateResult
+    from bnfold.inserting.estimates import Calibrated
+    from bnfold.inserting.insert import Inserted, InsertResult
+    from bnfold.inserting.sites import Skipped
 
 __all__ = [
     "AffineInfo",
     "BnfoldError",
+    "CalibrateResult",
+    "Calibrated",
     "CheckReport",
     "Comparison",
     "DifferenceFound",
     "ExternalDataError",
     "FoldResult",
     "Folded",
+    "InsertResult",
+    "Inserted",
     "Inspection",
     "Kept",
     "Matchup",
@@ -48,17 +56,20 @@ __all__ = [
     "OutputComparison",
     "RuntimeUnavailable",
     "Settlement",
+    "Skipped",
     "TargetError",
     "UsageError",
     "__version__",
     "assert_equivalent",
+    "calibrate",
     "check",
     "fold",
+    "insert",
     "inspect",
 ]
 
 _HOMES = {
-    "bnfold.api": ("assert_equivalent", "check", "fold", "inspect"),
+    "bnfold.api": ("assert_equivalent", "calibrate", "check", "fold", "insert", "inspect"),
     "bnfold.checking": ("CheckReport", "Comparison", "Matchup", "OutputComparison"),
     "bnfold.errors": (
         "BnfoldError",
@@ -73,6 +84,10 @@ _HOMES = {
     "bnfold.folding.fold": ("FoldResult",),
     "bnfold.folding.rounds": ("Folded", "Kept", "Settlement"),
     "bnfold.folding.inspection": ("AffineInfo", "Inspection"),
+    "bnfold.inserting.calibrate": ("CalibrateResult",),
+    "bnfold.inserting.estimates": ("Calibrated",),
+    "bnfold.inserting.insert": ("InsertResult", "Inserted"),
+    "bnfold.inserting.sites": ("Skipped",),
 }
 
 

@@ -8,14 +8,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from onnx import ModelProto
+
 from bnfold.checking import check as _check
 from bnfold.errors import DifferenceFound, NormalizationsStayed
 from bnfold.folding import fold as _folding
 from bnfold.folding.inspection import Inspection, inspection_of
 from bnfold.folding.options import Options
+from bnfold.inserting import calibrate as _calibration
+from bnfold.inserting import insert as _insertion
+from bnfold.inserting.batches import Batches, DataLike, as_batches
+from bnfold.inserting.calibrate import CalibrateResult
+from bnfold.inserting.insert import InsertResult
+from bnfold.inserting.options import Options as InsertOptions
 from bnfold.model.container import ModelLike, open_model
 from bnfold.model.writing import staged
 from bnfold.report import check_table, describe_failure, describe_kept
+from bnfold.runtime import open_session
 
 if TYPE_CHECKING:
     from bnfold.checking import CheckReport
@@ -100,6 +109,81 @@ def assert_equivalent(before: Model, after: Model, **options: Any) -> CheckRepor
     if not report:
         raise AssertionError(f"{describe_failure(report)}\n{check_table(report)}")
     return report
+
+
+def insert(
+    model: ModelLike,
+    data: DataLike | None = None,
+    *,
+    batch_size: int | None = None,
+    base_dir: str | os.PathLike[str] | None = None,
+    **options: Any,  # noqa: ANN401 - the fields of Options
+) -> InsertResult:
+    """Put a BatchNormalization behind every linear operator that should have one, so that the model can be trained.
+
+    The function stays: without data what is put in is an identity, to the last bit in float32; with data it has the
+    statistics of its place, and scale and bias that undo them.
+
+    Args:
+        model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
+        data: inputs to measure over: paths as for `check`, a mapping of names to arrays, or an iterable of mappings.
+        batch_size: how many rows of a set of inputs are run at a time; None for all.
+        base_dir: the folder of external data, when the model is not given as a path.
+        **options: the fields of `bnfold.inserting.options.Options`: ops, only, skip, position, include_classifier,
+            bias, reset, epsilon, momentum, batch, training_mode, convert_opset.
+
+    Returns:
+        The result: ``.model``, ``.inserted``, ``.skipped`` with reasons, ``.save(path)``.
+
+    Raises:
+        ModelError, ExternalDataError: the model, or a tensor that is needed, can not be read or run.
+        UsageError: an option makes no sense or names an operator that is not there, or the data do not do.
+        RuntimeUnavailable: onnxruntime, which measures, is not installed.
+    """
+    batches = _batches(model, data, batch_size, base_dir)
+    return _insertion.insert(model, batches, InsertOptions(**options), base_dir=base_dir)
+
+
+def calibrate(
+    model: ModelLike,
+    data: DataLike | None = None,
+    *,
+    sequential: bool = False,
+    keep_statistics: bool = False,
+    batch_size: int | None = None,
+    base_dir: str | os.PathLike[str] | None = None,
+) -> CalibrateResult:
+    """Estimate the statistics of every BatchNormalization anew, and make inference nodes of those in training mode.
+
+    Args:
+        model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
+        data: as for `insert`; may be left out where statistics are kept.
+        sequential: level by level, each measured behind levels that have their new statistics already.
+        keep_statistics: leave all statistics as they are, and only change the form of nodes in training mode.
+        batch_size: how many rows of a set of inputs are run at a time; None for all.
+        base_dir: the folder of external data, when the model is not given as a path.
+
+    Returns:
+        The result: ``.model``, ``.calibrated`` with how far each has moved, ``.skipped``, ``.save(path)``.
+
+    Raises:
+        ModelError, ExternalDataError: the model, or a tensor that is needed, can not be read or run.
+        UsageError: there are no data, or they do not do.
+        RuntimeUnavailable: onnxruntime, which measures, is not installed.
+    """
+    batches = _batches(model, data, batch_size, base_dir)
+    options = _calibration.CalibrateOptions(sequential=sequential, keep_statistics=keep_statistics)
+    return _calibration.calibrate(model, batches, options, base_dir=base_dir)
+
+
+def _batches(
+    model: ModelLike, data: DataLike | None, size: int | None, base_dir: str | os.PathLike[str] | None
+) -> Batches | None:
+    """The data as batches of what the model takes."""
+    if data is None:
+        return None
+    source = model.SerializeToString() if isinstance(model, ModelProto) else model
+    return as_batches(data, open_session(source, base_dir=base_dir, label="the model").inputs, size)
 
 
 def _prove(result: _folding.FoldResult) -> None:

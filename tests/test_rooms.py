@@ -19,11 +19,11 @@ BELOW: dict[str, set[str]] = {
     "folding": {"errors", "affine", "model", "ops"},
     "inserting": {"errors", "model", "runtime", "ops"},
     "checking": {"errors", "model", "runtime"},
-    "report": {"_version", "errors", "runtime", "folding", "checking"},
-    "api": {"errors", "model", "folding", "checking", "report"},
+    "report": {"_version", "errors", "runtime", "folding", "inserting", "checking"},
+    "api": {"errors", "model", "runtime", "folding", "inserting", "checking", "report"},
     "cli": {"_version", "errors", "model", "runtime", "inserting", "folding", "checking", "report", "api"},
     "__main__": {"cli"},
-    "__init__": {"_version", "errors", "folding", "checking", "api"},
+    "__init__": {"_version", "errors", "folding", "inserting", "checking", "api"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -45,3 +45,8 @@ Tf32 = Annotated[
 Optimized = Annotated[
     bool, typer.Option("--optimized", help="Compare as deployed too, with onnxruntime's own rewriting on.")
 ]
+
+# How data are read.
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", metavar="N", help="Rows of a batch; by default each file is one.")
+]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bnfold.cli.console import showing_progress
+from bnfold.errors import ModelError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +38,13 @@ def write(result: Result, target: Path) -> None:
 
 
 def write_proved(
-    console: Console, result: Result, target: Path, before: str, how: dict[str, Any], *, must: bool = True
+    console: Console,
+    result: Result,
+    target: Path,
+    before: str,
+    how: dict[str, Any],
+    *,
+    written: Result | None = None,
 ) -> CheckReport:
     """Compare a result with the original, and put it in its place if they are equal.
 
@@ -46,7 +54,7 @@ def write_proved(
         target: its place.
         before: the path of the original.
         how: options of `bnfold.check`.
-        must: whether they have to be equal; else the comparison is only shown.
+        written: another form of the result, to be written in its stead.
     """
     from bnfold import report as reports
     from bnfold.checking import check as compare
@@ -55,6 +63,26 @@ def write_proved(
         with showing_progress() as progress:
             report = compare(before, work.model, progress=progress, **how)
         reports.check_text(console, report)
-        if report or not must:
+        if report and written is None:
             work.commit()
-        return report
+    if report and written is not None:
+        write(written, target)
+    return report
+
+
+def write_run(result: Result, target: Path, feeds: Mapping[str, Any]) -> None:
+    """Put a result in its place that computes something else than the original on purpose, if it runs.
+
+    Raises:
+        ModelError: it can not be run, or gives nothing finite.
+    """
+    import numpy as np
+
+    from bnfold.runtime import open_session
+
+    with result.staged(target) as work:
+        outputs = open_session(work.model, label="the new model").run(feeds)
+        for name, array in outputs.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ModelError(f"output '{name}' of the new model is not finite on the data; nothing was written")
+        work.commit()

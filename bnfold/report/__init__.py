@@ -1,12 +1,24 @@
 """Results as text for people, and as documents for machines."""
 
 from bnfold.report.checks import check_table, check_text, describe_failure
-from bnfold.report.documents import SCHEMA, check_document, check_json, fold_json, inspect_json, write_json
+from bnfold.report.documents import (
+    SCHEMA,
+    calibrate_json,
+    check_document,
+    check_json,
+    fold_json,
+    insert_json,
+    inspect_json,
+    write_json,
+)
 from bnfold.report.folding import describe_kept, describe_settlement, fold_text, inspect_text
+from bnfold.report.insertion import calibrate_text, insert_text, sites_table
 from bnfold.report.junit import write_junit
 
 __all__ = [
     "SCHEMA",
+    "calibrate_json",
+    "calibrate_text",
     "check_document",
     "check_json",
     "check_table",
@@ -16,8 +28,11 @@ __all__ = [
     "describe_settlement",
     "fold_json",
     "fold_text",
+    "insert_json",
+    "insert_text",
     "inspect_json",
     "inspect_text",
+    "sites_table",
     "write_json",
     "write_junit",
 ]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bnfold.checking.location import Location
     from bnfold.folding.fold import FoldResult
     from bnfold.folding.inspection import Inspection
+    from bnfold.inserting.calibrate import CalibrateResult
+    from bnfold.inserting.insert import InsertResult
     from bnfold.runtime import Placement
 
 SCHEMA = 2
@@ -46,6 +48,29 @@ def fold_json(result: FoldResult, report: CheckReport | None, *, model: str, out
 def inspect_json(inspection: Inspection, *, model: str) -> dict[str, Any]:
     """Every affine of a model."""
     return {**_header(model), "affines": [asdict(info) for info in inspection]}
+
+
+def insert_json(result: InsertResult, report: CheckReport | None, *, model: str, output: str | None) -> dict[str, Any]:
+    """The whole outcome of an insertion; the arguments are those of `fold_json`."""
+    return {
+        **_header(model),
+        "output": output,
+        "inserted": [asdict(entry) for entry in result.inserted],
+        "skipped": [asdict(entry) for entry in result.skipped],
+        "remarks": list(result.remarks),
+        "check": None if report is None else check_json(report),
+    }
+
+
+def calibrate_json(result: CalibrateResult, *, model: str, output: str) -> dict[str, Any]:
+    """The whole outcome of a calibration."""
+    return {
+        **_header(model),
+        "output": output,
+        "calibrated": [asdict(entry) for entry in result.calibrated],
+        "skipped": [asdict(entry) for entry in result.skipped],
+        "remarks": list(result.remarks),
+    }
 
 
 def check_document(report: CheckReport, *, before: str, after: str) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""`bnfold calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnfold.cli import options as shared
+from bnfold.cli.console import open_console, protect
+from bnfold.cli.data import batches_for
+from bnfold.cli.writing import beside, write, write_run
+
+
+def calibrate(
+    model: shared.Model,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="OUT", help="Where to write; by default <name>.calibrated.onnx."),
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="INPUTS.npz", help="The inputs to take the statistics over.")
+    ] = None,
+    batch_size: shared.BatchSize = None,
+    sequential: Annotated[
+        bool,
+        typer.Option("--sequential", help="Level by level, so that each sees inputs that are calibrated already."),
+    ] = False,
+    keep_statistics: Annotated[
+        bool,
+        typer.Option("--keep-statistics", help="Only make inference nodes of those in training mode."),
+    ] = False,
+    json: shared.Json = None,
+) -> None:
+    """Estimate the statistics of every BatchNormalization anew, and make each an inference node."""
+    from bnfold import report as reports
+    from bnfold.inserting.calibrate import CalibrateOptions
+    from bnfold.inserting.calibrate import calibrate as calibrate_model
+
+    target = Path(output) if output else beside(model, "calibrated")
+    protect((Path(model),), target, json)
+    batches = batches_for(model, data, batch_size)
+    result = calibrate_model(model, batches, CalibrateOptions(sequential=sequential, keep_statistics=keep_statistics))
+    protect(result.container.files, target, json)
+    console = open_console(quiet=json == "-")
+    reports.calibrate_text(console, result, name=Path(model).name)
+    if batches is None:
+        write(result, target)
+    else:
+        write_run(result, target, next(iter(batches)))
+    console.print(f"wrote {target}", markup=False)
+    if json:
+        reports.write_json(reports.calibrate_json(result, model=model, output=str(target)), json)

@@ -1,0 +1,46 @@
+"""Data on the command line: files of inputs as a stream of batches, and the first of them for a proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from bnfold.errors import UsageError
+
+if TYPE_CHECKING:
+    from bnfold.inserting.batches import Batches
+
+
+def batches_for(model: str, data: list[str] | None, size: int | None) -> Batches | None:
+    """The data as batches of what the model takes; None where none are given.
+
+    Raises:
+        UsageError: they do not fit, or a size is given for no data.
+        ModelError: the model can not be loaded.
+        RuntimeUnavailable: onnxruntime is not installed.
+    """
+    if not data:
+        if size is not None:
+            raise UsageError("a batch size is for data; give some, with --data")
+        return None
+    from bnfold.inserting.batches import as_batches
+    from bnfold.runtime import open_session
+
+    return as_batches(list(data), open_session(model).inputs, size)
+
+
+@contextmanager
+def first_of(batches: Batches | None) -> Iterator[list[str] | None]:
+    """The first batch as a file of its own, for as long as the block runs."""
+    if batches is None:
+        yield None
+        return
+    import numpy as np
+
+    with TemporaryDirectory(prefix="bnfold-") as folder:
+        path = Path(folder, "first-batch.npz")
+        np.savez(path, allow_pickle=False, **dict(next(iter(batches))))
+        yield [str(path)]
