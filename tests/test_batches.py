@@ -91,7 +91,8 @@ def test_files_are_loaded_and_cut_whatever_kind_they_are(tmp_path: Path) -> None
     x = normal(10, 3)
     np.savez(tmp_path / "a.npz", x=x[:6], labels=np.arange(6))
     np.save(tmp_path / "b.npy", x[6:])
-    for data in ([tmp_path / "a.npz", str(tmp_path / "b.npy")], (tmp_path / "a.npz", tmp_path / "b.npy")):
+    given: list[Any] = [[tmp_path / "a.npz", str(tmp_path / "b.npy")], (tmp_path / "a.npz", tmp_path / "b.npy")]
+    for data in given:
         batches = as_batches(data, [X], 4)
         assert rows(batches) == [4, 2, 4]
         np.testing.assert_array_equal(together(batches), x)
@@ -107,7 +108,8 @@ def test_what_was_done_to_files_is_told(tmp_path: Path) -> None:
 
 
 def test_bytes_in_another_order_and_values_in_lists_become_arrays() -> None:
-    (feeds,) = as_batches({"x": normal(2, 3).astype(">f4"), "mask": [1, 2]}, [X, MASK])  # type: ignore[dict-item]
+    given: Any = {"x": normal(2, 3).astype(">f4"), "mask": [1, 2]}
+    (feeds,) = as_batches(given, [X, MASK])
     assert feeds["x"].dtype.isnative
     assert feeds["mask"].tolist() == [1, 2]
     (feeds,) = as_batches({"s": np.array(["a", "b"])}, [Port("s", "string", ("N",))])

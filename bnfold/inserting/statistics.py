@@ -13,6 +13,7 @@ from bnfold.errors import ModelError, UsageError
 from bnfold.inserting.feeds import Feeds as Feeds
 from bnfold.inserting.feeds import refuse_not_finite
 from bnfold.inserting.moments import Moments, moments_of, nothing
+from bnfold.inserting.parting import parted
 from bnfold.model.container import Container
 from bnfold.runtime import open_session, showing
 
@@ -53,7 +54,7 @@ def measure(
         UsageError: there are no data, too few for a variance, or values that are not finite.
     """
     shown = {value.name for value in values} - {entry.name for entry in model.graph.output}
-    source = showing(_bytes(model), sorted(shown))
+    source = showing(_bytes(parted(container, model)), sorted(shown))
     session = open_session(source, label=container.name, base_dir=container.base_dir)
     found = {value.name: nothing(value.channels) for value in values}
     for number, feeds in enumerate(batches, 1):
