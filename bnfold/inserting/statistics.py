@@ -59,9 +59,8 @@ def measure(
     found = {value.name: nothing(value.channels) for value in values}
     for number, feeds in enumerate(batches, 1):
         refuse_not_finite(feeds, f"batch {number} of the data")
-        outputs = session.run(feeds, list(found))
-        for value in values:
-            found[value.name] = found[value.name].joined(_moments(value, outputs[value.name], number))
+        # no name for the outputs here: they would be held while the next batch runs
+        found = _joined(found, values, session.run(feeds, list(found)), number)
     _refuse_too_few(values, found)
     return found
 
@@ -75,6 +74,13 @@ def _bytes(model: ModelProto) -> bytes:
         raise ModelError(
             f"the model is too large for one message; save its weights as external data: {error}"
         ) from error
+
+
+def _joined(
+    found: Mapping[str, Moments], values: Sequence[Measured], outputs: Mapping[str, npt.NDArray[Any]], number: int
+) -> dict[str, Moments]:
+    """What is known with one more batch."""
+    return {value.name: found[value.name].joined(_moments(value, outputs[value.name], number)) for value in values}
 
 
 def _moments(value: Measured, array: npt.NDArray[Any], number: int) -> Moments:
