@@ -331,7 +331,7 @@ def test_a_further_output_that_is_read_is_still_there() -> None:
     np.testing.assert_allclose(run_ort(result.model, {"x": x})[0], -wide(x).mean(0), atol=1e-6)
 
 
-def test_bodies_and_functions_lose_training_mode_with_the_statistics_kept_and_are_told_of_otherwise() -> None:
+def test_a_body_loses_training_mode_with_the_statistics_kept_and_is_told_of_otherwise() -> None:
     text = """(bool c, float[N,3] x) => (float[N,3] y) {
         y = If (c) <then_branch = t () => (float[N,3] p) {
                         p, pm, pv = BatchNormalization<training_mode = 1>(x, s, b, m, v) },
@@ -345,6 +345,20 @@ def test_bodies_and_functions_lose_training_mode_with_the_statistics_kept_and_ar
     assert len(kept.calibrated) == 1
     expected = run_ort(graph_model(ONE, **PARAMETERS), {"x": data[0]["x"]})[0]
     np.testing.assert_array_equal(run_ort(kept.model, data[0])[0], expected)
+
+
+def test_a_function_loses_training_mode_with_the_statistics_kept() -> None:
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 20, "own" : 1]>
+        g (float[N,3] x, float[3] s, float[3] b, float[3] m, float[3] v) => (float[N,3] y, float[3] k) {
+            y, k = own.norm(x, s, b, m, v) }
+        <domain: "own", opset_import: ["" : 20]>
+        norm (x, s, b, m, v) => (y, rm) { y, rm, rv = BatchNormalization<training_mode = 1>(x, s, b, m, v) }""")
+    x = normal(8, 3)
+    result = calibrate(model, None, KEEP)
+    assert [one.was_training for one in result.calibrated] == [True]
+    y, mean = run_ort(result.model, {"x": x, **PARAMETERS})
+    np.testing.assert_array_equal(y, run_ort(graph_model(ONE, **PARAMETERS), {"x": x})[0])
+    np.testing.assert_array_equal(mean, PARAMETERS["m"])
 
 
 def test_a_dropout_that_drops_at_random_is_told() -> None:

@@ -1,8 +1,8 @@
 """A model in training mode, made fit to be run: its running statistics parted from everything else.
 
-onnxruntime (1.32, all opsets) writes the new running mean and variance into the memory of the old ones when no one asks
-for them, though these are initializers. Exporters merge equal tensors, so that the variance may be the scale as well:
-then every run changes the scale, and what stands behind is measured with other weights in each batch.
+onnxruntime (1.32, seen at opsets 9, 13 and 15) writes the new running mean and variance into the memory of the old ones
+when no one asks for them, though these are initializers. Exporters merge equal tensors, so that the variance may be the
+scale as well: then every run changes the scale, and what stands behind is measured with other weights in each batch.
 """
 
 from __future__ import annotations
