@@ -91,8 +91,8 @@ def test_files_are_loaded_and_cut_whatever_kind_they_are(tmp_path: Path) -> None
     x = normal(10, 3)
     np.savez(tmp_path / "a.npz", x=x[:6], labels=np.arange(6))
     np.save(tmp_path / "b.npy", x[6:])
-    paths: list[str | Path] = [tmp_path / "a.npz", str(tmp_path / "b.npy")]
-    for data in (paths, tuple(paths)):
+    given: list[Any] = [[tmp_path / "a.npz", str(tmp_path / "b.npy")], (tmp_path / "a.npz", tmp_path / "b.npy")]
+    for data in given:
         batches = as_batches(data, [X], 4)
         assert rows(batches) == [4, 2, 4]
         np.testing.assert_array_equal(together(batches), x)

@@ -131,11 +131,8 @@ def calibrate(
     view = View(container, container.proto)
     if batches is None or options.keep_statistics:
         return _turned(view)
-    found, skipped = find_normalizations(view)
-    if not found:
-        return CalibrateResult(container, container.proto, (), tuple(skipped))
     _refuse_old(view)
-    return _measured(view, found, skipped, batches, options)
+    return _measured(view, batches, options)
 
 
 def _turned(view: View) -> CalibrateResult:
@@ -160,12 +157,10 @@ def _channels(view: View, node: Node) -> int:
     return shape[0] if shape and isinstance(shape[0], int) else 0
 
 
-def _measured(
-    view: View, found: list[Normalization], skipped: list[Skipped], batches: Iterable[Feeds], options: CalibrateOptions
-) -> CalibrateResult:
-    by_address = {one.node.address: one for one in found}
-    levels = levels_of(view, [one.node for one in found])
-    passes = levels if options.sequential else [[one.node for one in found]]
+def _measured(view: View, batches: Iterable[Feeds], options: CalibrateOptions) -> CalibrateResult:
+    found, skipped = find_normalizations(view)
+    levels = levels_of(view, found)
+    passes = levels if options.sequential or not found else [found]
     if len(passes) > 1 and is_read_once(batches):
         raise UsageError(
             f"a sequential calibration of this model reads the data {len(passes)} times, and an iterator gives them "
@@ -173,17 +168,19 @@ def _measured(
         )
     patch, names = Patch(), Names(view.graph)
     outcomes: dict[Normalization, Calibrated | Skipped] = {}
-    for nodes in passes:
-        chosen = [by_address[node.address] for node in nodes]
+    for chosen in passes:
         moments = _moments(view, patch, chosen, batches)
         outcomes |= {one: settle(view, patch, names, one, moments[one.value.name]) for one in chosen}
     settled = [outcomes[one] for one in found]
-    calibrated = [outcome for outcome in settled if isinstance(outcome, Calibrated)]
+    calibrated = tuple(outcome for outcome in settled if isinstance(outcome, Calibrated))
+    skipped += [outcome for outcome in settled if isinstance(outcome, Skipped)]
+    if not calibrated:
+        return CalibrateResult(view.container, view.graph.model, (), tuple(skipped))
     return CalibrateResult(
         view.container,
-        apply(patch, view.graph) if calibrated else view.graph.model,
-        tuple(calibrated),
-        (*skipped, *(outcome for outcome in settled if isinstance(outcome, Skipped))),
+        apply(patch, view.graph),
+        calibrated,
+        tuple(skipped),
         tuple(_remarks(view, calibrated, is_stale=len(passes) < len(levels))),
         patch.fresh_names,
     )
@@ -205,7 +202,7 @@ def _refuse_old(view: View) -> None:
         ModelError: the model imports an older opset.
     """
     opset = view.graph.main.opsets.get("", EARLIEST_OPSET)
-    if opset < EARLIEST_OPSET:
+    if opset < EARLIEST_OPSET and any(is_normalization(node) for node in view.graph.nodes()):
         raise ModelError(
             f"{view.container.name} has opset {opset}, in which onnxruntime runs no BatchNormalization, so nothing can "
             "be measured; convert it to a newer one first, with onnx.version_converter"

@@ -8,6 +8,7 @@ import numpy as np
 
 from bnfold.inserting.moments import Moments
 from bnfold.inserting.normalizations import Normalization, Vector, skip
+from bnfold.inserting.parting import add_own, is_own
 from bnfold.inserting.sites import Skipped
 from bnfold.inserting.training_forms import MEAN, VARIANCE, has_inference_form, is_training, turn
 from bnfold.inserting.view import View
@@ -15,7 +16,7 @@ from bnfold.model.constant import Constant
 from bnfold.model.graph import Node
 from bnfold.model.names import Names
 from bnfold.model.patch import Patch
-from bnfold.model.tensors import from_array, round_to, type_name, with_values
+from bnfold.model.tensors import round_to, type_name, with_values
 
 _TINY = float(np.finfo(np.float64).tiny)
 
@@ -69,12 +70,10 @@ def _stored(view: View, patch: Patch, names: Names, node: Node, index: int, valu
     value, constant = node.inputs[index], view.constants.get(node.inputs[index])
     if value is None or constant is None:
         raise AssertionError(f"{node.label} has no constant at input {index}")
-    if value.tensor is not None and len(value.readers) == 1 and not value.is_output:
+    if value.tensor is not None and is_own(value):
         patch.replaced[value] = with_values(value.tensor, values)
         return value.name
-    name = names.fresh(f"{value.name}.calibrated")
-    patch.add_constant(node.scope, from_array(values, constant.elem_type, name))
-    return name
+    return add_own(patch, names, node, value, Constant.of(values, constant.elem_type))
 
 
 def _compared(found: Normalization, mean: Vector, variance: Vector, *, dead: int) -> Calibrated:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 
+from bnfold.inserting.normalizations import Normalization
 from bnfold.inserting.view import View
 from bnfold.model.graph import Node, Value
 from bnfold.model.order import ranks
 
 
-def levels_of(view: View, nodes: Collection[Node]) -> list[list[Node]]:
-    """Nodes of the main graph by level: 1 + the highest level among those in front, from the first level on.
+def levels_of(view: View, normalizations: Sequence[Normalization]) -> list[list[Normalization]]:
+    """Normalizations by level: 1 + the highest level among those in front, from the first level on.
 
     Args:
         view: the graph.
-        nodes: those that count.
+        normalizations: those that count.
     """
-    order, chosen = ranks(view.graph), {node.address for node in nodes}
+    order, by_address = ranks(view.graph), {one.node.address: one for one in normalizations}
     depth: dict[Value, int] = {}
-    levels: dict[int, list[Node]] = {}
+    levels: dict[int, list[Normalization]] = {}
     for node in sorted(view.graph.main.nodes, key=lambda node: order.get(node.address, node.address.place)):
         level = max((depth.get(value, 0) for value in _read(view, node)), default=0)
-        if node.address in chosen:
+        if node.address in by_address:
             level += 1
-            levels.setdefault(level, []).append(node)
+            levels.setdefault(level, []).append(by_address[node.address])
         depth |= {value: level for value in node.outputs if value is not None}
     return [levels[level] for level in sorted(levels)]
 

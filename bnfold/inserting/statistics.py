@@ -13,6 +13,7 @@ from bnfold.errors import ModelError, UsageError
 from bnfold.inserting.feeds import Feeds as Feeds
 from bnfold.inserting.feeds import refuse_not_finite
 from bnfold.inserting.moments import Moments, moments_of, nothing
+from bnfold.inserting.parting import parted
 from bnfold.model.container import Container
 from bnfold.runtime import open_session, showing
 
@@ -53,14 +54,13 @@ def measure(
         UsageError: there are no data, too few for a variance, or values that are not finite.
     """
     shown = {value.name for value in values} - {entry.name for entry in model.graph.output}
-    source = showing(_bytes(model), sorted(shown))
+    source = showing(_bytes(parted(container, model)), sorted(shown))
     session = open_session(source, label=container.name, base_dir=container.base_dir)
     found = {value.name: nothing(value.channels) for value in values}
     for number, feeds in enumerate(batches, 1):
         refuse_not_finite(feeds, f"batch {number} of the data")
-        outputs = session.run(feeds, list(found))
-        for value in values:
-            found[value.name] = found[value.name].joined(_moments(value, outputs[value.name], number))
+        # no name for the outputs here: they would be held while the next batch runs
+        found = _joined(found, values, session.run(feeds, list(found)), number)
     _refuse_too_few(values, found)
     return found
 
@@ -74,6 +74,13 @@ def _bytes(model: ModelProto) -> bytes:
         raise ModelError(
             f"the model is too large for one message; save its weights as external data: {error}"
         ) from error
+
+
+def _joined(
+    found: Mapping[str, Moments], values: Sequence[Measured], outputs: Mapping[str, npt.NDArray[Any]], number: int
+) -> dict[str, Moments]:
+    """What is known with one more batch."""
+    return {value.name: found[value.name].joined(_moments(value, outputs[value.name], number)) for value in values}
 
 
 def _moments(value: Measured, array: npt.NDArray[Any], number: int) -> Moments:
