@@ -44,7 +44,7 @@ def each_sample_alone(before: ModelProto, after: ModelProto, size: int, samples:
     x = normal(samples, *shape[1:], seed=5)
     (found,) = run_ort(after, {before.graph.input[0].name: x})
     assert found.shape[0] == samples
-    for start in range(0, samples - size + 1):
+    for start in range(samples - size + 1):
         (alone,) = run_ort(before, {before.graph.input[0].name: x[start : start + size]})
         np.testing.assert_allclose(found[start : start + size], alone, rtol=1e-5, atol=1e-6)
 
