@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
-from support import Array, graph_model, interface, normal, op_types, passes_checker, run_ort
+from support import graph_model, interface, normal, op_types, passes_checker, run_ort
 
 import bnfold
 from bnfold.inserting.insert import InsertResult, insert
@@ -145,7 +145,7 @@ def test_an_operator_that_nothing_reads_gets_none() -> None:
     ],
 )
 def test_the_channels_are_those_of_the_weight(
-    nodes: str, shape: tuple[int, ...], made: str, constants: dict[str, Array]
+    nodes: str, shape: tuple[int, ...], made: str, constants: dict[str, Any]
 ) -> None:
     text = f"(float[{','.join(map(str, shape))}] x) => (float[{made}] y) {{ {nodes} y = Relu(h) }}"
     model = graph_model(text, **constants)
