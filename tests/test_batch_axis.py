@@ -10,7 +10,7 @@ import pytest
 from onnx import ModelProto
 from support import REAL_MODELS, graph_model, needs_real_models, normal, op_types, passes_checker, run_ort
 
-from bnfold.errors import ModelError
+from bnfold.errors import ModelError, UsageError
 from bnfold.inserting.batch_axis import symbolic_batch
 from bnfold.inserting.insert import insert
 from bnfold.inserting.options import Options
@@ -134,7 +134,13 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a constant beside the samples": (
         "(float[2,3] x) => (float[2,6] y) { [c] y = Concat<axis=1>(x, k) }",
         {"k": normal(2, 3)},
-        "node 'c' holds it or needs it",
+        r"Concat 'c' reads the constant 'k', \[2, 3\]",
+    ),
+    "a state of zeros": (
+        """(float[2,5,3] x) => (float[5,1,2,4] y) {
+            s = Transpose<perm=[1,0,2]>(x) z = ConstantOfShape(t) [g] y = GRU<hidden_size=4>(s, W, R, , , z) }""",
+        {"t": ints(1, 2, 4), "W": normal(1, 12, 3), "R": normal(1, 12, 4)},
+        r"GRU 'g' reads the constant 'z', \[1, 2, 4\]",
     ),
     "samples that are mixed": (
         "(float[2,3] x) => (float[2,3] y) { y = Softmax<axis=0>(x) }",
@@ -158,6 +164,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 def test_what_can_not_be_opened_is_refused_with_what_holds_it(text: str, constants: dict[str, Any], said: str) -> None:
     with pytest.raises(ModelError, match=rf"can not be made symbolic, and nothing was changed: .*{said}"):
         opened(graph_model(text, **constants))
+
+
+def test_a_batch_is_kept_or_symbolic() -> None:
+    with pytest.raises(UsageError, match="batch is one of keep, symbolic, not 'open'"):
+        Options(batch="open")
 
 
 def test_an_insertion_opens_the_batch_when_asked_and_takes_data_of_any_size_then() -> None:

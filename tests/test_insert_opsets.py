@@ -1,5 +1,6 @@
 """Insertion at every opset that has BatchNormalization as it is, and models of older ones, converted when asked."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,9 +81,12 @@ def test_an_opset_that_is_too_old_is_said_and_converted_when_asked() -> None:
 
 def test_an_opset_that_does_is_converted_only_to_the_one_that_is_named() -> None:
     model = of_opset("Gemm", 9, ir=8)
+    model.metadata_props.add(key="author", value="someone")
     assert insert(model, options=Options(convert_opset=0)).base is model
     assert insert(model, options=Options(convert_opset=9)).base is model
-    assert insert(model, options=Options(convert_opset=17)).base.opset_import[0].version == 17
+    made = insert(model, options=Options(convert_opset=17)).base
+    assert made.opset_import[0].version == 17
+    assert made.metadata_props == model.metadata_props
 
 
 @pytest.mark.parametrize(
@@ -97,6 +101,17 @@ def test_an_opset_that_does_is_converted_only_to_the_one_that_is_named() -> None
 def test_opsets_that_make_no_sense_are_usage_errors(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         insert(of_opset("Gemm", 9, ir=8), options=Options(**options))
+
+
+def test_weights_in_a_file_of_their_own_stay_there_when_a_model_is_converted(tmp_path: Path) -> None:
+    model, path = of_opset("Gemm", 9, ir=8), tmp_path / "model.onnx"
+    held = ModelProto.FromString(model.SerializeToString())
+    onnx.save(held, path, save_as_external_data=True, size_threshold=0, location="weights.bin")
+    result = insert(path, options=Options(convert_opset=17, include_classifier=True))
+    result.save(tmp_path / "made.onnx")
+    made = onnx.load(tmp_path / "made.onnx", load_external_data=False)
+    assert made.graph.initializer[0].data_location == onnx.TensorProto.EXTERNAL
+    assert bnfold.check(path, tmp_path / "made.onnx")
 
 
 def test_what_onnx_can_not_convert_is_told_in_one_sentence() -> None:

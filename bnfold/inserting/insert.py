@@ -11,7 +11,8 @@ from onnx import ModelProto
 
 import bnfold.ops  # noqa: F401 (shapes and constants of every operator)
 from bnfold.errors import ModelError, UsageError
-from bnfold.inserting.batch_axis import find_frozen, symbolic_batch
+from bnfold.inserting.batch_axis import symbolic_batch
+from bnfold.inserting.batch_frozen import find_frozen
 from bnfold.inserting.bias import bias_of
 from bnfold.inserting.functions import put_in_place
 from bnfold.inserting.moments import Moments

@@ -159,7 +159,7 @@ def _measured(op: Operator, index: int) -> Site | str:
     node, value, weight = op.node, op.node.outputs[0], op.constant(index)
     if value is None or weight is None:
         return "weight: has no constant weight"
-    rank = _rank(op)
+    rank = _rank(op, index)
     if rank is None or rank < 2:
         return "unknown-shape: has an output whose rank is not known, or is 1; run onnx.shape_inference on the model"
     found = _channels(op, index, weight, rank)
@@ -181,12 +181,15 @@ def _weight_name(op: Operator, index: int) -> str:
     return op.node.label if value is None else value.name
 
 
-def _rank(op: Operator) -> int | None:
-    """The rank of the output: that of the weight, for convolutions; 2 for a Gemm."""
-    weight = op.constant(1)
+def _rank(op: Operator, index: int) -> int | None:
+    """The rank of the output: that of the weight, for convolutions; 2 for a Gemm; that of the data, for a matrix."""
+    weight = op.constant(index)
     if op.node.op_type in ("Conv", "ConvTranspose"):
         return None if weight is None else weight.rank
-    return 2 if op.node.op_type == "Gemm" else op.output_rank()
+    if op.node.op_type == "Gemm":
+        return 2
+    data = op.shapes.rank(op.input(1 - index))  # shape inference knows no sparse initializers
+    return data if weight is not None and weight.rank == 2 and data else op.output_rank()
 
 
 def _channels(op: Operator, index: int, weight: Constant, rank: int) -> tuple[int, int] | None:
