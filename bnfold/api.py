@@ -148,7 +148,7 @@ def calibrate(
     model: ModelLike,
     data: DataLike | None = None,
     *,
-    sequential: bool = False,
+    sequential: bool = True,
     keep_statistics: bool = False,
     batch_size: int | None = None,
     base_dir: str | os.PathLike[str] | None = None,
@@ -158,7 +158,8 @@ def calibrate(
     Args:
         model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
         data: as for `insert`; may be left out where statistics are kept.
-        sequential: level by level, each measured behind levels that have their new statistics already.
+        sequential: level by level, each measured behind levels that have their new statistics already, in as many
+            passes over the data; False for one pass, which is right where the old statistics nearly are.
         keep_statistics: leave all statistics as they are, and only change the form of nodes in training mode.
         batch_size: how many rows of a set of inputs are run at a time; None for all.
         base_dir: the folder of external data, when the model is not given as a path.
@@ -172,7 +173,9 @@ def calibrate(
         RuntimeUnavailable: onnxruntime, which measures, is not installed.
     """
     batches = _batches(model, data, batch_size, base_dir)
-    options = _calibration.CalibrateOptions(sequential=sequential, keep_statistics=keep_statistics)
+    options = _calibration.CalibrateOptions(
+        sequential=sequential and not keep_statistics, keep_statistics=keep_statistics
+    )
     return _calibration.calibrate(model, batches, options, base_dir=base_dir)
 
 

@@ -25,8 +25,10 @@ def calibrate(
     batch_size: shared.BatchSize = None,
     sequential: Annotated[
         bool,
-        typer.Option("--sequential", help="Level by level, so that each sees inputs that are calibrated already."),
-    ] = False,
+        typer.Option(
+            "--sequential/--one-pass", help="Level by level, so that each sees inputs that are calibrated already."
+        ),
+    ] = True,
     keep_statistics: Annotated[
         bool,
         typer.Option("--keep-statistics", help="Only make inference nodes of those in training mode."),
@@ -41,7 +43,9 @@ def calibrate(
     target = Path(output) if output else beside(model, "calibrated")
     protect((Path(model),), target, json)
     batches = batches_for(model, data, batch_size)
-    result = calibrate_model(model, batches, CalibrateOptions(sequential=sequential, keep_statistics=keep_statistics))
+    result = calibrate_model(
+        model, batches, CalibrateOptions(sequential=sequential and not keep_statistics, keep_statistics=keep_statistics)
+    )
     protect(result.container.files, target, json)
     console = open_console(quiet=json == "-")
     reports.calibrate_text(console, result, name=Path(model).name)

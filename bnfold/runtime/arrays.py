@@ -133,8 +133,10 @@ def _npz(path: Path, names: list[str]) -> dict[str, Array]:
 
 
 def _npy(path: Path) -> Array:
-    with _usage_errors(path), path.open("rb") as file:
-        array: Array = np.load(file, allow_pickle=False)
+    """The array, mapped: what is not read of it takes no memory. Nothing can be mapped of an empty one."""
+    with _usage_errors(path):
+        empty = 0 in _npy_header(path).shape
+        array: Array = np.load(path, mmap_mode=None if empty else "r", allow_pickle=False)
         return array
 
 
