@@ -115,8 +115,10 @@ def insert(
         base_dir: the folder of external data, when the model is not given as a path.
 
     Raises:
-        ModelError, ExternalDataError: the model, or a tensor that is needed, can not be read; its opset is too old.
-        UsageError: `model` is no model, an option names an operator that is not there, or the data do not do.
+        ModelError, ExternalDataError: the model, or a tensor that is needed, can not be read; its opset is too old, or
+            can not be converted; its batch can not be made symbolic.
+        UsageError: `model` is no model, an option names an operator that is not there or an opset that does not do, or
+            the data do not do.
     """
     options = options or Options()
     if options.reset and batches is None:
@@ -136,13 +138,10 @@ def _prepared(container: Container, options: Options) -> tuple[ModelProto, tuple
     model, functions = put_in_place(container.proto, options)
     remarks = list(functions)
     if options.convert_opset is not None:
-        before = model
-        model = converted(container, before, options.convert_opset, _needed(options))
-        remarks += (
-            [f"converted to opset {Graph(model).main.opsets['']}, with onnx.version_converter"]
-            if model is not before
-            else []
-        )
+        before, needed = model, TRAINING_OPSET if options.training_mode else EARLIEST_OPSET
+        model = converted(container, before, options.convert_opset, needed)
+        if model is not before:
+            remarks.append(f"converted to opset {Graph(model).main.opsets['']}, with onnx.version_converter")
     view = View(container, model)
     refuse_old(view)
     if options.training_mode:
@@ -152,10 +151,6 @@ def _prepared(container: Container, options: Options) -> tuple[ModelProto, tuple
         model = symbolic_batch(container, model)
         remarks.append(f"the batch, which was {frozen.size}, is open now, and called '{frozen.symbol}'")
     return model, tuple(remarks)
-
-
-def _needed(options: Options) -> int:
-    return TRAINING_OPSET if options.training_mode else EARLIEST_OPSET
 
 
 def _in_training(made: InsertResult) -> InsertResult:

@@ -25,6 +25,11 @@ SMALLEST_EPSILON = 1e-7
 class Options:
     """The options of `bnfold.insert`, where each is explained.
 
+    Attributes:
+        batch: "keep", or "symbolic" for a batch that was frozen and is to be opened (`batch_axis.symbolic_batch`).
+        training_mode: the inserted nodes get ``training_mode = 1``, and their running statistics become outputs.
+        convert_opset: the opset to convert the model to first; 0 for the oldest that does; `None` for none.
+
     Raises:
         UsageError: One of them makes no sense.
     """
