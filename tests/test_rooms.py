@@ -19,6 +19,7 @@ BELOW: dict[str, set[str]] = {
     "folding": {"errors", "affine", "model", "ops"},
     "inserting": {"errors", "model", "runtime", "ops"},
     "checking": {"errors", "model", "runtime"},
+    "torch": {"errors", "model"},
     "report": {"_version", "errors", "runtime", "folding", "inserting", "checking"},
     "api": {"errors", "model", "runtime", "folding", "inserting", "checking", "report"},
     "cli": {"_version", "errors", "model", "runtime", "inserting", "folding", "checking", "report", "api"},
