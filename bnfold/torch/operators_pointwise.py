@@ -110,10 +110,9 @@ def _clip(spec: Spec) -> Run:
     attributes = [spec.get(name) for name in ("min", "max")] if spec.version < 11 else [None, None]
 
     def run(_: Context, x: Tensor, low: Tensor | Host | None = None, high: Tensor | Host | None = None) -> Tensor:
-        bounds = [_bound(given, attribute) for given, attribute in zip((low, high), attributes, strict=True)]
-        for bound, clip in zip(bounds, (torch.clamp_min, torch.clamp_max), strict=True):
-            x = x if bound is None else clip(x, bound)
-        return x
+        lowest, highest = _bound(low, attributes[0]), _bound(high, attributes[1])
+        x = x if lowest is None else torch.clamp_min(x, lowest)
+        return x if highest is None else torch.clamp_max(x, highest)
 
     return run
 
