@@ -109,7 +109,7 @@ def insert(
     protect(result.container.files, target, json)
     console = open_console(quiet=json == "-")
     reports.insert_text(console, result, name=Path(model).name)
-    if dry_run:
+    if dry_run and result:
         console.print(reports.sites_table(result.inserted))
     how = {
         "provider": provider,
