@@ -42,7 +42,6 @@ def check(
     """Run two models on the same inputs, and say whether they compute the same."""
     from bnfold import report as reports
     from bnfold.checking import check as compare
-    from bnfold.runtime import parse_shapes
 
     protect((Path(before), Path(after)), json, junit)
     with showing_progress() as progress:
@@ -51,7 +50,7 @@ def check(
             after,
             provider=provider,
             data=data,
-            shapes=[parse_shapes(text) for text in shape or ()],
+            **shared.how_to_check(shape),
             seed=seed,
             draws=draws,
             rtol=rtol,

@@ -67,7 +67,6 @@ def fold(
     from bnfold import report as reports
     from bnfold.folding.fold import fold as fold_model
     from bnfold.folding.options import Options
-    from bnfold.runtime import parse_shapes
 
     options = Options(freeze_initializers, prefer, tuple(only or ()), tuple(skip or ()), max_folds, residuals)
     result = fold_model(model, options)
@@ -75,16 +74,8 @@ def fold(
     protect(result.container.files, target, json)
     console = open_console(quiet=json == "-")
     reports.fold_text(console, result, name=Path(model).name)
-    how = {
-        "provider": provider,
-        "data": data,
-        "shapes": [parse_shapes(text) for text in shape or ()],
-        "seed": seed,
-        "rtol": rtol,
-        "atol": atol,
-        "allow_vacuous": allow_vacuous,
-        "tf32": tf32,
-    }
+    judged = {"rtol": rtol, "atol": atol, "allow_vacuous": allow_vacuous}
+    how = shared.how_to_check(shape, provider=provider, data=data, seed=seed, tf32=tf32, **judged)
     report = _write(console, result, target, model, how if check else None)
     written = report is None or bool(report)
     if written:

@@ -86,7 +86,6 @@ def insert(
     from bnfold import report as reports
     from bnfold.inserting.insert import insert as insert_into
     from bnfold.inserting.options import Options
-    from bnfold.runtime import parse_shapes
 
     options = Options(
         ops=tuple(name.strip() for name in ops.split(",")),
@@ -111,14 +110,8 @@ def insert(
     reports.insert_text(console, result, name=Path(model).name)
     if dry_run and result:
         console.print(reports.sites_table(result.inserted))
-    how = {
-        "provider": provider,
-        "shapes": [parse_shapes(text) for text in shape or ()],
-        "seed": seed,
-        "rtol": rtol,
-        "atol": atol,
-        "allow_vacuous": allow_vacuous,
-    }
+    judged = {"rtol": rtol, "atol": atol, "allow_vacuous": allow_vacuous}
+    how = shared.how_to_check(shape, provider=provider, seed=seed, **judged)
     report = None if dry_run else _write(console, result, target, model, batches, how if check else None, reset=reset)
     written = not dry_run and (report is None or bool(report))
     if written:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,3 +50,14 @@ Optimized = Annotated[
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", metavar="N", help="Rows of a batch; by default each file is one.")
 ]
+
+
+def how_to_check(shape: list[str] | None, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as for `bnfold.check`
+    """The options of `bnfold.check`, with shapes as they are written on the command line.
+
+    Raises:
+        UsageError: a shape can not be read.
+    """
+    from bnfold.runtime import parse_shapes
+
+    return {"shapes": [parse_shapes(text) for text in shape or ()], **options}

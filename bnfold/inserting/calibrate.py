@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-
-from onnx import ModelProto
 
 import bnfold.ops  # noqa: F401 (shapes and constants of every operator)
 from bnfold.errors import ModelError, UsageError
@@ -16,6 +13,7 @@ from bnfold.inserting.estimates import Calibrated, settle
 from bnfold.inserting.levels import levels_of
 from bnfold.inserting.moments import Moments
 from bnfold.inserting.normalizations import Normalization, find_normalizations, unknown_form
+from bnfold.inserting.remade import Remade
 from bnfold.inserting.sites import EARLIEST_OPSET, Skipped
 from bnfold.inserting.statistics import Feeds, Measured, measure
 from bnfold.inserting.training_forms import (
@@ -28,11 +26,10 @@ from bnfold.inserting.training_forms import (
     turn,
 )
 from bnfold.inserting.view import View
-from bnfold.model.container import Container, ModelLike, open_model
+from bnfold.model.container import ModelLike, open_model
 from bnfold.model.graph import Node
 from bnfold.model.names import Names
 from bnfold.model.patch import Patch, apply
-from bnfold.model.writing import Staged, staged
 
 NOTABLE = 0.1
 """How many standard deviations a mean may move in one pass before the statistics behind it count as out of date."""
@@ -59,44 +56,20 @@ class CalibrateOptions:
             raise UsageError("statistics that are kept are not measured, so there is nothing to do sequentially")
 
 
-@dataclass(frozen=True, eq=False)
-class CalibrateResult:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CalibrateResult(Remade):
     """A model with estimated statistics. True where anything has changed.
 
     Attributes:
-        container: the model as it came in.
-        model: the new model; weights that were external still are, relative to the same folder.
         calibrated: each BatchNormalization that has changed, in the order of the file.
         skipped: each that could not be, and why.
-        remarks: what a person should know besides.
-        fresh: the names of the initializers with new numbers.
     """
 
-    container: Container
-    model: ModelProto
     calibrated: tuple[Calibrated, ...]
     skipped: tuple[Skipped, ...]
-    remarks: tuple[str, ...] = ()
-    fresh: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.calibrated)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model: lossless, and in one step.
-
-        Raises:
-            TargetError: the place can not be written to.
-            ExternalDataError: a file of weights that has to be copied can not be read.
-        """
-        with self.staged(path) as work:
-            work.commit()
-
-    @contextmanager
-    def staged(self, path: str | os.PathLike[str]) -> Iterator[Staged]:
-        """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
-        with staged(self.model, path, self.container.base_dir, self.fresh) as work:
-            yield work
 
 
 def calibrate(
@@ -149,7 +122,7 @@ def _turned(view: View) -> CalibrateResult:
             turn(patch, names, node, node.proto.input[MEAN], node.proto.input[VARIANCE])
             turned.append(Calibrated(node.label, _channels(view, node), was_training=is_training(node)))
     model = apply(patch, view.graph) if turned else view.graph.model
-    return CalibrateResult(view.container, model, tuple(turned), tuple(skipped))
+    return CalibrateResult(container=view.container, model=model, calibrated=tuple(turned), skipped=tuple(skipped))
 
 
 def _channels(view: View, node: Node) -> int:
@@ -175,14 +148,14 @@ def _measured(view: View, batches: Iterable[Feeds], options: CalibrateOptions) -
     calibrated = tuple(outcome for outcome in settled if isinstance(outcome, Calibrated))
     skipped += [outcome for outcome in settled if isinstance(outcome, Skipped)]
     if not calibrated:
-        return CalibrateResult(view.container, view.graph.model, (), tuple(skipped))
+        return CalibrateResult(container=view.container, model=view.graph.model, calibrated=(), skipped=tuple(skipped))
     return CalibrateResult(
-        view.container,
-        apply(patch, view.graph),
-        calibrated,
-        tuple(skipped),
-        tuple(_remarks(view, calibrated, is_stale=len(passes) < len(levels))),
-        patch.fresh_names,
+        container=view.container,
+        model=apply(patch, view.graph),
+        calibrated=calibrated,
+        skipped=tuple(skipped),
+        remarks=tuple(_remarks(view, calibrated, is_stale=len(passes) < len(levels))),
+        fresh=patch.fresh_names,
     )
 
 

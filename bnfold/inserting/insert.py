@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from onnx import ModelProto
@@ -20,6 +19,7 @@ from bnfold.inserting.opsets import converted
 from bnfold.inserting.options import ABSORB, SYMBOLIC, Options
 from bnfold.inserting.parameters import Parameters, calibrated, identity, reset
 from bnfold.inserting.placing import Placed, place
+from bnfold.inserting.remade import Remade
 from bnfold.inserting.sharing import unshare
 from bnfold.inserting.sites import EARLIEST_OPSET, Site, Skipped, find_sites
 from bnfold.inserting.statistics import Feeds, Measured, measure
@@ -31,7 +31,6 @@ from bnfold.model.container import Container, ModelLike, open_model
 from bnfold.model.graph import Graph
 from bnfold.model.names import Names
 from bnfold.model.patch import Patch, apply
-from bnfold.model.writing import Staged, staged
 
 
 @dataclass(frozen=True)
@@ -53,49 +52,25 @@ class Inserted:
     parameters: tuple[str, str, str, str]
 
 
-@dataclass(frozen=True, eq=False)
-class InsertResult:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InsertResult(Remade):
     """A model with BatchNormalizations, and where they are. True where one was put in.
 
     Attributes:
-        container: the model as it came in.
-        model: the new model; weights that were external still are, relative to the same folder.
         base: what the normalizations were put into: the model as it came in, or in another opset, with an open batch,
             with functions in the place of their calls.
         inference_model: the new model with no node of it in training mode, which computes what `base` computes.
         inserted: what was put in, in the order of the file.
         skipped: every linear operator that got none, and why.
-        remarks: what a person should know besides.
-        fresh: the names of the initializers that are new.
     """
 
-    container: Container
-    model: ModelProto
     base: ModelProto
     inference_model: ModelProto
     inserted: tuple[Inserted, ...]
     skipped: tuple[Skipped, ...]
-    remarks: tuple[str, ...] = ()
-    fresh: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.inserted)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model: lossless, and in one step.
-
-        Raises:
-            TargetError: the place can not be written to.
-            ExternalDataError: a file of weights that has to be copied can not be read.
-        """
-        with self.staged(path) as work:
-            work.commit()
-
-    @contextmanager
-    def staged(self, path: str | os.PathLike[str]) -> Iterator[Staged]:
-        """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
-        with staged(self.model, path, self.container.base_dir, self.fresh) as work:
-            yield work
 
 
 def insert(
@@ -194,14 +169,14 @@ def _made(
     shared = unshare(view, patch, names)
     model = apply(patch, view.graph) if inserted or shared else view.graph.model
     return InsertResult(
-        view.container,
-        model,
-        view.graph.model,
-        model,
-        tuple(inserted),
-        tuple(skipped),
-        tuple(_remarks(sites, moments, shared)),
-        patch.fresh_names,
+        container=view.container,
+        model=model,
+        base=view.graph.model,
+        inference_model=model,
+        inserted=tuple(inserted),
+        skipped=tuple(skipped),
+        remarks=tuple(_remarks(sites, moments, shared)),
+        fresh=patch.fresh_names,
     )
 
 
