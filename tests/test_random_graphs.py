@@ -186,3 +186,8 @@ def test_a_pool_that_onnxruntime_refuses_is_compared_in_float64_alone() -> None:
     with pytest.raises(RuntimeException, match="padding values"):
         run_ort(built.model, built.feeds[0])
     examine(built, in_own_type=True)
+
+
+def test_a_normalization_is_not_moved_in_front_of_a_node_that_computes_its_parameters() -> None:
+    """One in a Scan, whose mean is a Cast of a constant further down: the moved node read what was not there yet."""
+    examine(build(["Slice", "MaxPool", "Scan"], 758303851))

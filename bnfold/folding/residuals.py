@@ -92,9 +92,21 @@ def _is_unchanged(source: Source, residual: Residual, shapes: Shapes) -> bool:
     """Whether the residual is the map of that BatchNormalization, on a value that the node itself can stand behind."""
     if source.wire.scope is not residual.wire.scope or not source.placed.same_as(residual.placed):
         return False
+    if not _has_its_parameters_there(source, residual):
+        return False
     shape = shapes.shape(residual.wire)
     same_type = shapes.elem_type(source.wire) == shapes.elem_type(residual.wire)
     return shape is not None and len(shape) >= 2 and shape[1] == source.channels and same_type
+
+
+def _has_its_parameters_there(source: Source, residual: Residual) -> bool:
+    """Whether no parameter is computed further down the file, as a Cast of a constant may be."""
+    beside = residual.wire.producer
+    computing = [value.producer for value in source.node.inputs[1:] if value is not None and value.producer is not None]
+    return all(
+        node.scope is not residual.wire.scope or (beside is not None and node.address.place < beside.address.place)
+        for node in computing
+    )
 
 
 def _forms(residual: Residual, *, may_normalize: bool) -> tuple[str, ...]:
