@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from bnfold.model.container import ModelLike, open_model
 from bnfold.model.graph import Graph
 from bnfold.torch import operators as operators  # fills the registry
+from bnfold.torch.functions import without_calls
 from bnfold.torch.interface import Interface, bind
 from bnfold.torch.names import attribute_name
+from bnfold.torch.operators_normalization import BatchNormalization
 from bnfold.torch.program import Translation
 from bnfold.torch.roles import Role
 from bnfold.torch.stored import Stored
@@ -35,7 +38,7 @@ def to_module(model: ModelLike, *, base_dir: str | os.PathLike[str] | None = Non
         ExternalDataError: a file that holds weights is missing, too short or out of bounds.
     """
     container = open_model(model, base_dir=base_dir)
-    graph = Graph(container.proto)
+    graph = Graph(without_calls(container.proto))
     return GraphModule(graph, Stored(graph, container.base_dir)).eval()
 
 
@@ -86,6 +89,18 @@ class GraphModule(torch.nn.Module):
                 self.register_parameter(name, torch.nn.Parameter(content))
             else:
                 self.register_buffer(name, content, persistent=is_own)
+
+    def synchronize(self, group: dist.ProcessGroup | None = None) -> None:
+        """Let every BatchNormalization take its batch's statistics over all processes, as `SyncBatchNorm` does.
+
+        `torch.nn.SyncBatchNorm.convert_sync_batchnorm` finds none of torch's own layers here.
+
+        Args:
+            group: the processes; all of them for None. The process group has to be initialized.
+        """
+        for mode in self.modes.values():
+            if isinstance(mode, BatchNormalization):
+                mode.process_group = group or dist.group.WORLD
 
     def forward(self, *inputs: Tensor | Mapping[str, Tensor], **named: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute the graph.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 from bnfold.errors import UsageError
 from bnfold.torch.registry import Run, Spec, name_of, operator
+from bnfold.torch.synchronizing import batch_statistics
 from bnfold.torch.values import Context, Host, number
 
 
@@ -20,12 +22,14 @@ class BatchNormalization(torch.nn.Module):
     Attributes:
         epsilon: is added to the variance.
         momentum: how much of a running statistic stays.
+        process_group: the processes over which the statistics of a batch are taken; None for this one alone.
     """
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()
         self.epsilon: float = spec.get("epsilon", 1e-5)
         self.momentum: float = spec.get("momentum", 0.9)
+        self.process_group: dist.ProcessGroup | None = None
         self._gives_statistics = bool(spec.get("training_mode", 0))
         self._keeps = spec.keeps[3:5] == (True, True) and spec.node.inputs[3] is not spec.node.inputs[4]
         self._name = name_of(spec.node)
@@ -37,23 +41,32 @@ class BatchNormalization(torch.nn.Module):
         if not self.training:
             y = F.batch_norm(x, mean, var, scale, bias, False, 0.0, self.epsilon)
             return (y, mean, var) if self._gives_statistics else y
-        self._refuse_what_can_not_train(x)
-        batch_mean, batch_var = torch.zeros_like(mean), torch.zeros_like(var)
-        # A torch momentum of 1 puts the batch's own statistics there; torch's variance is over count - 1.
-        y = F.batch_norm(x, batch_mean, batch_var, scale, bias, True, 1.0, self.epsilon)
-        count = x.numel() // x.shape[1]
-        new_mean, new_var = self._blended(mean, batch_mean), self._blended(var, batch_var * ((count - 1) / count))
+        y, batch_mean, batch_var = self._normalized(x, scale, bias)
+        new_mean, new_var = self._blended(mean, batch_mean), self._blended(var, batch_var)
         if self._keeps:
             mean.copy_(new_mean)
             var.copy_(new_var)
         return (y, new_mean, new_var) if self._gives_statistics else y
 
+    def _normalized(self, x: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The output, and mean and biased variance of the batch, ``[C]``."""
+        if self.process_group is not None:
+            mean, var, count = batch_statistics(x, self.process_group)
+            self._refuse_what_can_not_train(x, count)
+            return F.batch_norm(x, mean, var, scale, bias, False, 0.0, self.epsilon), mean, var
+        count = x.numel() // x.shape[1]
+        self._refuse_what_can_not_train(x, count)
+        mean, var = torch.zeros_like(scale), torch.zeros_like(scale)
+        # A torch momentum of 1 puts the batch's own statistics there; torch's variance is over count - 1.
+        y = F.batch_norm(x, mean, var, scale, bias, True, 1.0, self.epsilon)
+        return y, mean, var * ((count - 1) / count)
+
     def _blended(self, running: Tensor, batch: Tensor) -> Tensor:
         with torch.no_grad():
             return running * self.momentum + batch * (1 - self.momentum)
 
-    def _refuse_what_can_not_train(self, x: Tensor) -> None:
-        if x.numel() == x.shape[1]:
+    def _refuse_what_can_not_train(self, x: Tensor, count: float) -> None:
+        if count == 1:
             raise UsageError(
                 f"{self._name} needs more than one value per channel to train, and was given {list(x.shape)}: "
                 "use a larger batch, and drop a last one of a single sample"
@@ -65,8 +78,10 @@ class BatchNormalization(torch.nn.Module):
             )
 
 
-@operator("BatchNormalization", 9, 14, 15)
+@operator("BatchNormalization", 7, 9, 14, 15)
 def _batch_normalization(spec: Spec) -> Run:
+    if spec.version == 7:
+        spec.refuse_unless(spec.get("spatial", 1) == 1, "normalizes per position (spatial = 0)")
     legacy = [index for index in range(1, 5) if spec.has_output(index)]
     spec.refuse_unless(spec.version >= 14 or not legacy, "gives the statistics of version 9's training mode")
     return BatchNormalization(spec)
@@ -83,7 +98,7 @@ class Dropout(torch.nn.Module):
     def forward(
         self, _: Context, x: Tensor, ratio: Tensor | Host | None = None, training_mode: Tensor | Host | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """The mask has the shape of x, which may be any. The module's mode decides, not what the graph says."""
+        """The mask has the shape of x, which may be any. The module's mode decides, whatever `training_mode` says."""
         share = self._ratio if ratio is None else float(number(ratio))
         if not self._gives_mask:
             return F.dropout(x, share, self.training)
@@ -93,5 +108,5 @@ class Dropout(torch.nn.Module):
 
 @operator("Dropout", 7, 10, 12, 13, 22, numbers=(1, 2))
 def _dropout(spec: Spec) -> Run:
-    spec.refuse_unless(spec.get("seed") is None, "has a seed, and torch's random numbers are others")
+    spec.get("seed")  # torch's generator has its own
     return Dropout(spec)

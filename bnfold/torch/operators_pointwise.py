@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import reduce
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -101,7 +102,14 @@ def _fold(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Spec], Run]
 operator("Sum", 6, 8, 13, pointwise=True)(_fold(torch.add))
 operator("Max", 6, 8, 12, 13, pointwise=True)(_fold(torch.maximum))
 operator("Min", 6, 8, 12, 13, pointwise=True)(_fold(torch.minimum))
-operator("Mean", 6, 8, 13, pointwise=True)(lambda _: lambda _, *xs: reduce(torch.add, xs).div(len(xs)))
+
+
+@operator("Mean", 6, 8, 13, pointwise=True)
+def _mean(_: Spec) -> Run:
+    def run(_: Context, *xs: Tensor) -> Tensor:
+        return reduce(torch.add, xs) / len(xs)
+
+    return run
 
 
 @operator("Clip", 6, 11, 12, 13, numbers=(1, 2))
@@ -111,13 +119,13 @@ def _clip(spec: Spec) -> Run:
 
     def run(_: Context, x: Tensor, low: Tensor | Host | None = None, high: Tensor | Host | None = None) -> Tensor:
         lowest, highest = _bound(low, attributes[0]), _bound(high, attributes[1])
-        x = x if lowest is None else torch.clamp_min(x, lowest)
-        return x if highest is None else torch.clamp_max(x, highest)
+        x = x if lowest is None else torch.clamp(x, min=lowest)
+        return x if highest is None else torch.clamp(x, max=highest)
 
     return run
 
 
-def _bound(given: Tensor | Host | None, attribute: float | None) -> Tensor | float | None:
+def _bound(given: Tensor | Host | None, attribute: float | None) -> Any:  # noqa: ANN401 (torch.clamp takes both)
     if isinstance(given, Host):
         return number(given)
     return attribute if given is None else given
@@ -141,7 +149,7 @@ def _elu(spec: Spec) -> Run:
     return lambda _, x: F.elu(x, alpha)
 
 
-@operator("Celu", 12)
+@operator("Celu", 12, 28)
 def _celu(spec: Spec) -> Run:
     alpha = spec.get("alpha", 1.0)
     return lambda _, x: F.celu(x, alpha)
@@ -189,7 +197,7 @@ def _swish(spec: Spec) -> Run:
     return lambda _, x: x * torch.sigmoid(alpha * x)
 
 
-@operator("Cast", 6, 9, 13, 19, 21, 23, 24, 25)
+@operator("Cast", 6, 9, 13, 19, 21, 23, 24, 25, 28)
 def _cast(spec: Spec) -> Run:
     """Saturation and rounding modes say something of the 8-bit floats alone, which are refused."""
     to = dtype_of(spec.get("to"), f"the result of {spec.node.label}")

@@ -102,3 +102,25 @@ def _everywhere(x: Tensor) -> list[int]:
 
 operator("GlobalAveragePool", 1, 22)(lambda _: lambda _, x: x.mean(_everywhere(x), keepdim=True))
 operator("GlobalMaxPool", 1, 22)(lambda _: lambda _, x: x.amax(_everywhere(x), keepdim=True))
+
+
+@operator("LpPool", 2, 11, 18, 22)
+def _lp_pool(spec: Spec) -> Run:
+    windows, kernel, p = Windows.of(spec), list(spec.get("kernel_shape")), spec.get("p", 2)
+    ceil = bool(spec.get("ceil_mode", 0)) if spec.version >= 18 else False
+
+    def run(_: Context, x: Tensor) -> Tensor:
+        pads = windows.pads(x.shape[2:], kernel)
+        more = beyond(windows, x.shape[2:], kernel, pads, ceil=ceil)
+        around = [(begin, end + extra) for (begin, end), extra in zip(pads, more, strict=True)]
+        elements = unfolded(padded(x, around), windows, kernel)
+        norm: Tensor = torch.linalg.vector_norm(elements, p, list(range(-len(kernel), 0)))
+        return norm
+
+    return run
+
+
+@operator("GlobalLpPool", 2, 22)
+def _global_lp_pool(spec: Spec) -> Run:
+    p = spec.get("p", 2)
+    return lambda _, x: torch.linalg.vector_norm(x, p, _everywhere(x), keepdim=True)

@@ -29,7 +29,25 @@ def _product(x: Tensor, axes: list[int], keep: bool) -> Tensor:
 
 
 def _extremum(function: Callable[..., Tensor]) -> Reduction:
-    return lambda x, axes, keep: function(x, axes, keepdim=keep)
+    """Of nothing, it is the type's own other end."""
+
+    def reduce(x: Tensor, axes: list[int], keep: bool) -> Tensor:
+        if 0 not in [x.shape[axis] for axis in axes]:
+            return function(x, axes, keepdim=keep)
+        shape = [1 if k in axes else size for k, size in enumerate(x.shape)]
+        full = x.new_full(shape, _neutral(x.dtype, is_maximum=function is torch.amax))
+        return full if keep else full.reshape([size for k, size in enumerate(shape) if k not in axes])
+
+    return reduce
+
+
+def _neutral(dtype: torch.dtype, *, is_maximum: bool) -> float | int | bool:
+    """What changes no maximum (minimum)."""
+    if dtype == torch.bool:
+        return not is_maximum
+    if dtype.is_floating_point:
+        return -torch.inf if is_maximum else torch.inf
+    return torch.iinfo(dtype).min if is_maximum else torch.iinfo(dtype).max
 
 
 REDUCTIONS: dict[str, tuple[Reduction, int, tuple[int, ...]]] = {
@@ -41,8 +59,8 @@ REDUCTIONS: dict[str, tuple[Reduction, int, tuple[int, ...]]] = {
     "ReduceL1": (lambda x, axes, keep: _sum(x.abs(), axes, keep), 18, (1, 11, 13, 18)),
     "ReduceL2": (lambda x, axes, keep: torch.linalg.vector_norm(x, 2, axes, keep), 18, (1, 11, 13, 18)),
     "ReduceSumSquare": (lambda x, axes, keep: _sum(x * x, axes, keep), 18, (1, 11, 13, 18)),
-    "ReduceLogSum": (lambda x, axes, keep: _sum(x, axes, keep).log(), 18, (1, 11, 13, 18)),
-    "ReduceLogSumExp": (lambda x, axes, keep: torch.logsumexp(x, axes, keepdim=keep), 18, (1, 11, 13, 18)),
+    "ReduceLogSum": (lambda x, axes, keep: _sum(x, axes, keep).log(), 18, (1, 11, 13, 18, 28)),
+    "ReduceLogSumExp": (lambda x, axes, keep: torch.logsumexp(x, axes, keepdim=keep), 18, (1, 11, 13, 18, 28)),
 }
 """Per operator: the function, the version from which on the axes are an input, and its versions."""
 

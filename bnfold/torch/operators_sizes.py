@@ -6,10 +6,12 @@ from collections.abc import Callable
 from math import prod
 
 import torch
+from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
 from bnfold.torch.axes import axes_of, squeezed, unsqueezed
 from bnfold.torch.registry import HostRun, Run, Spec, hosted, operator
+from bnfold.torch.roles import MOST_NUMBERS
 from bnfold.torch.stored import dtype_of
 from bnfold.torch.values import Context, Host, Number, integers, number, sizes
 
@@ -30,8 +32,6 @@ def _constant_of_shape(spec: Spec) -> Run:
     tensor = spec.get("value")
     value, dtype = 0.0, torch.float32
     if tensor is not None:
-        from onnx import numpy_helper
-
         dtype = dtype_of(tensor.data_type, f"the value of {spec.node.label}")
         value = numpy_helper.to_array(tensor).reshape(-1)[0].item()
 
@@ -143,6 +143,52 @@ def _slice(spec: Spec) -> HostRun:
         first, last = (int(part[0] if isinstance(part, list) else number(part)) for part in (start, end))
         stride = 1 if step is None or fixed else int(number(step))
         return x._replace(values=x.values[first:last:stride])
+
+    return run
+
+
+COMPARISONS: dict[str, Callable[[Number, Number], bool]] = {
+    "Equal": lambda a, b: a == b,
+    "Less": lambda a, b: a < b,
+    "Greater": lambda a, b: a > b,
+}
+
+
+def _comparison(function: Callable[[Number, Number], bool]) -> Callable[[Spec], HostRun]:
+    def run(a: Host, b: Host) -> Host:
+        count, is_scalar = _result_shape(a, b)
+        pairs = zip(_spread(a, count), _spread(b, count), strict=True)
+        return Host(tuple(function(*pair) for pair in pairs), is_scalar, torch.bool)
+
+    return lambda _: run
+
+
+for _name, _compare in COMPARISONS.items():
+    hosted(_name)(_comparison(_compare))
+
+
+@hosted("Where")
+def _where(_: Spec) -> HostRun:
+    def run(condition: Host, a: Host, b: Host) -> Host:
+        count, is_scalar = _result_shape(condition, a, b)
+        rows = zip(*(_spread(operand, count) for operand in (condition, a, b)), strict=True)
+        return Host(tuple(yes if holds else no for holds, yes, no in rows), is_scalar, a.dtype)
+
+    return run
+
+
+@hosted("ConstantOfShape")
+def _filled(spec: Spec) -> HostRun:
+    """A vector of ones, say, as long as a shape; more than a vector is a tensor."""
+    tensor = spec.get("value")
+    if tensor is None or tensor.data_type != TensorProto.INT64:
+        return lambda shape: None
+    value = numpy_helper.to_array(tensor).reshape(-1)[0].item()
+
+    def run(shape: Host) -> Host | None:
+        if len(shape.values) != 1 or not isinstance(shape.values[0], int) or shape.values[0] > MOST_NUMBERS:
+            return None
+        return Host((value,) * shape.values[0], False, torch.int64)
 
     return run
 
