@@ -9,6 +9,8 @@ That is how a BatchNormalization stands behind an operator whose channels are la
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from onnx import ModelProto
 
 from bnfold.folding.options import Options
@@ -26,8 +28,16 @@ def turned_back(plan: Plan, options: Options) -> frozenset[str]:
             continue
         for node, _ in source.output.readers:
             if _is_transpose(node) and options.refuse_change(node) is None:
-                found.update(node.proto.output)
+                found.update(_names(plan, node.outputs[0]))
     return frozenset(found)
+
+
+def _names(plan: Plan, value: Value | None) -> Iterator[str]:
+    """What a value may be called once the plan is carried out: where an affine behind it goes, by the affine's name."""
+    while value is not None:
+        yield value.name
+        behind = [plan.removed[node.address].output for node, _ in value.readers if node.address in plan.removed]
+        value = behind[0] if len(behind) == 1 else None
 
 
 def without_turns(model: ModelProto, names: frozenset[str]) -> ModelProto:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bnfold.inserting.sites import Site
 from bnfold.inserting.view import View
 from bnfold.model.constants import Constant
-from bnfold.model.graph import Node
+from bnfold.model.graph import Node, Value
 from bnfold.model.patch import Patch
 
 Vector = npt.NDArray[np.float64]
@@ -60,7 +60,7 @@ def bias_of(view: View, site: Site) -> Bias | None:
 def _own(view: View, site: Site) -> Vector | None:
     """The third input of Conv, ConvTranspose and Gemm (times beta), where it can be left out."""
     node, op = site.linear, view.operator(site.linear)
-    constant = op.constant(2) if node.op_type != "MatMul" else None
+    constant = op.constant(2) if node.op_type != "MatMul" and _is_fixed(view, op.input(2)) else None
     if constant is None or not constant.is_float:
         return None
     if node.op_type != "Gemm":
@@ -76,8 +76,18 @@ def _behind(view: View, site: Site) -> Vector | None:
     if site.bias is None:
         return None
     op = view.operator(site.bias)
-    constant = op.constant(0) or op.constant(1)
-    return None if constant is None or not constant.is_float else _laid(constant, site)
+    index = 0 if op.constant(0) is not None else 1
+    constant = op.constant(index)
+    if constant is None or not constant.is_float or not _is_fixed(view, op.input(index)):
+        return None
+    return _laid(constant, site)
+
+
+def _is_fixed(view: View, value: Value | None) -> bool:
+    """Whether no caller may give other numbers: for them, a mean that holds the default ones would be wrong."""
+    if value is None or view.graph.is_overridable(value):
+        return False
+    return value.producer is None or all(each is None or _is_fixed(view, each) for each in value.producer.inputs)
 
 
 def _laid(constant: Constant, site: Site) -> Vector | None:

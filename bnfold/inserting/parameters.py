@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
-from bnfold.model.tensors import round_to
+from bnfold.model.tensors import largest, round_to
 
 Vector: TypeAlias = npt.NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class Parameters:
 
     def tensors(self, names: tuple[str, str, str, str], elem_type: int) -> list[TensorProto]:
         """The vectors as initializers in the order of the operator's inputs, rounded once."""
-        vectors = (self.scale, self.bias, self.mean, self.variance)
+        vectors = (self.scale, self.bias, self.mean, np.minimum(self.variance, largest(elem_type)))
         return [tensor_of(vector, name, elem_type) for vector, name in zip(vectors, names, strict=True)]
 
 
@@ -53,8 +53,12 @@ def identity(channels: int, epsilon: float, elem_type: int) -> Parameters:
 
 
 def calibrated(mean: Vector, variance: Vector, epsilon: float, elem_type: int) -> Parameters:
-    """Parameters with which y = x, and with which the normalized value has mean 0 and variance 1 over the data."""
-    held = round_to(variance, elem_type).astype(np.float64)
+    """Parameters with which y = x, and with which the normalized value has mean 0 and variance 1 over the data.
+
+    A variance beyond the type's range (of float16: a deviation of 256) is taken for its largest number. Inference gives
+    x all the same, and the normalized value is larger than it would be.
+    """
+    held = round_to(np.minimum(variance, largest(elem_type)), elem_type).astype(np.float64)
     return Parameters(_undoing(held, epsilon, elem_type), mean, mean, variance)
 
 

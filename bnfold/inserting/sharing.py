@@ -24,7 +24,7 @@ def unshare(view: View, patch: Patch, names: Names) -> tuple[str, ...]:
     """Give every merged initializer's further users copies of their own; the names of what was shared."""
     shared = []
     for value in _initializers(view):
-        users = [(node, index) for node, index in value.value_readers]
+        users = [(node, index) for node, index in value.value_readers if _still_reads(patch, node, index)]
         if len(users) < 2 or not _is_merged(view, value, users):
             continue
         shared.append(value.name)
@@ -33,6 +33,11 @@ def unshare(view: View, patch: Patch, names: Names) -> tuple[str, ...]:
             patch.add_constant(node.scope, own)
             patch.read_instead(node, index, own.name)
     return tuple(shared)
+
+
+def _still_reads(patch: Patch, node: Node, index: int) -> bool:
+    """Whether a node is to read there what it has read: not so a bias that goes into a mean."""
+    return node.address not in patch.removed and index not in patch.inputs.get(node.address, {})
 
 
 def _copied(value: Value, name: str) -> TensorProto:
