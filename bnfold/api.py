@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bnfold.torch.training import Epoch
     from bnfold.training.reading import ExamplesLike
     from bnfold.training.result import TrainResult
+    from bnfold.training.sources import TrainingLike
 
 check = _check
 
@@ -185,7 +186,7 @@ def calibrate(
 
 def train(
     model: ModelLike,
-    data: ExamplesLike,
+    data: TrainingLike,
     validation: ExamplesLike | None = None,
     *,
     loss: str | Compute = "cross-entropy",
@@ -208,8 +209,9 @@ def train(
 
     Args:
         model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
-        data: what to train on: a mapping of the names of the inputs and "target" to arrays, or paths of files of them.
-        validation: what states are compared on, of the same kinds; None holds a tenth of the data out.
+        data: what to train on: a mapping of the names of the inputs and "target" to arrays, or paths of files of them;
+            or an object that makes batches itself (`bnfold.torch.training.Examples`).
+        validation: what states are compared on, arrays or paths; None holds a tenth of the data out.
         loss: "cross-entropy", "mse", "bce", or a function of the output (a tuple of several) and the target that gives
             a scalar tensor. Cross-entropy and bce take logits.
         optimizer: "sgd", "adam" or "adamw".

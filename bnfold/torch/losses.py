@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnfold.errors import UsageError
+from bnfold.model.tensors import Array
 
 Compute: TypeAlias = Callable[[Any, Tensor], Tensor]
 
@@ -23,13 +24,36 @@ class Loss:
         name: what it is called; "own" for a caller's.
         compute: from what the module gives and the target to the mean loss, a scalar that has a gradient.
         right: from the same to which predictions are right, of bool; None where there is no right and wrong.
-        refuse: raises a `UsageError` where an output and a target do not go together.
+        refuse: raises a `UsageError` where the shapes or types of an output and a target do not go together.
+        limits: the least and the most that a target may be, from the shape of an output; None for no limits.
     """
 
     name: str
     compute: Compute
     right: Compute | None = None
     refuse: Callable[[Any, Tensor], None] = lambda output, target: None
+    limits: Callable[[tuple[int, ...]], tuple[int, int]] | None = None
+
+    def refuse_range(self, shape: tuple[int, ...], target: Array, where: str) -> None:
+        """Look at all targets at once: a rare label would show late.
+
+        Args:
+            shape: of an output.
+            target: the targets.
+            where: what to call the data they are of.
+
+        Raises:
+            UsageError: there are some that the loss does not take.
+        """
+        if self.limits is None:
+            return
+        least, most = self.limits(shape)
+        low, high = target.min(), target.max()
+        if low < least or high > most:
+            raise UsageError(
+                f"{self.name} takes targets of {least} to {most} beside this model's outputs {list(shape)}, and those "
+                f"of {where} are {low:g} to {high:g}"
+            )
 
 
 def loss_of(chosen: str | Compute) -> Loss:
@@ -46,16 +70,13 @@ def loss_of(chosen: str | Compute) -> Loss:
 
 
 def _cross_entropy_fits(output: Any, target: Tensor) -> None:  # noqa: ANN401 (whatever the graph gives)
-    """Scores [N, C, ...] and labels [N, ...] in 0..C-1."""
+    """Scores [N, C, ...] and labels [N, ...]."""
     _refuse_several(output)
     if output.ndim < 2 or target.dtype != torch.int64 or target.shape != (output.shape[0], *output.shape[2:]):
         raise UsageError(
             f"cross-entropy takes scores [N, classes] and whole-number labels [N]; the model gives {_words(output)} "
             f"and the target is {_words(target)}"
         )
-    classes, least, most = output.shape[1], int(target.min()), int(target.max())
-    if least < 0 or most >= classes:
-        raise UsageError(f"labels are 0 to {classes - 1} for {classes} classes, and the target has {least} to {most}")
 
 
 def _same_shape(output: Any, target: Tensor) -> None:  # noqa: ANN401
@@ -66,12 +87,6 @@ def _same_shape(output: Any, target: Tensor) -> None:  # noqa: ANN401
             f"the target has to have the shape of the output: the model gives {_words(output)} and the target is "
             f"{_words(target)}"
         )
-
-
-def _between_0_and_1(output: Any, target: Tensor) -> None:  # noqa: ANN401
-    _same_shape(output, target)
-    if not bool(((target >= 0) & (target <= 1)).all()):
-        raise UsageError(f"bce takes targets between 0 and 1, and there are {target.min():g} to {target.max():g}")
 
 
 def _refuse_several(output: Any) -> None:  # noqa: ANN401
@@ -91,13 +106,15 @@ LOSSES = {
         F.cross_entropy,
         lambda output, target: output.argmax(1) == target,
         _cross_entropy_fits,
+        lambda shape: (0, shape[1] - 1 if len(shape) > 1 else 0),
     ),
     "mse": Loss("mse", lambda output, target: F.mse_loss(output, target.to(output.dtype)), None, _same_shape),
     "bce": Loss(
         "bce",
         lambda output, target: F.binary_cross_entropy_with_logits(output, target.to(output.dtype)),
         lambda output, target: (output > 0) == (target > 0.5),
-        _between_0_and_1,
+        _same_shape,
+        lambda shape: (0, 1),
     ),
 }
 """By name. Cross-entropy and bce take logits: a graph that ends before its softmax or sigmoid."""

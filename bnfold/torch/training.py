@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import isfinite
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch.optim import Optimizer
@@ -20,8 +20,9 @@ from bnfold.torch.scores import Batch, Score, Tally, module_score, to_tensors
 from bnfold.torch.state import Best
 
 
+@runtime_checkable
 class Examples(Protocol):
-    """The training data."""
+    """Training data: an object of a caller's own that has these two will do."""
 
     @property
     def steps(self) -> int:

@@ -9,26 +9,22 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from bnfold.errors import UsageError
 from bnfold.folding.fold import fold
-from bnfold.inserting.batch_frozen import find_frozen
 from bnfold.inserting.calibrate import CalibrateOptions, calibrate
-from bnfold.inserting.insert import InsertResult, insert
+from bnfold.inserting.feeds import Feeds
 from bnfold.inserting.options import Options as InsertOptions
-from bnfold.model.container import Container, ModelLike, open_model
-from bnfold.runtime import Port, open_session
+from bnfold.model.container import ModelLike, open_model
 from bnfold.torch import to_module, to_onnx
-from bnfold.torch.freezing import freeze
 from bnfold.torch.losses import Compute, Loss, loss_of
 from bnfold.torch.module import GraphModule
 from bnfold.torch.recipe import Recipe, device_of
 from bnfold.torch.training import Epoch, History
 from bnfold.torch.training import train as train_module
-from bnfold.training.biases import normalized_biases
-from bnfold.training.examples import Shuffled, Table
+from bnfold.training.preparing import Prepared, freeze_parameters, ports_of, prepare
 from bnfold.training.proof import prove_fold, prove_written
-from bnfold.training.reading import ExamplesLike, read_table
+from bnfold.training.reading import ExamplesLike
 from bnfold.training.result import Scores, TrainResult
+from bnfold.training.sources import Sources, TrainingLike, sources_for
 
 Tell = Callable[[str], None]
 
@@ -56,7 +52,7 @@ class TrainOptions:
 
 def train(
     model: ModelLike,
-    data: ExamplesLike,
+    data: TrainingLike,
     validation: ExamplesLike | None,
     options: TrainOptions,
     *,
@@ -83,24 +79,32 @@ def train(
     """
     container, loss = open_model(model, base_dir=base_dir), loss_of(options.loss)
     device_of(options.recipe)  # before anything that takes long
-    examples, held_out = _tables(data, validation, _ports(container), options.recipe.seed)
-    shuffled = Shuffled(examples, options.batch_size, options.recipe.seed)
-    _refuse_labels(examples, held_out, loss)
+    sources = sources_for(data, validation, ports_of(container), options.batch_size, options.recipe.seed)
     tell("inserting")
-    prepared = _prepared(container, examples, options)
+    prepared = prepare(container, sources.feeds, options.insertion)
     module = to_module(prepared.model, base_dir=container.base_dir)
-    frozen = _frozen(module, prepared.model, options.freeze)
-    history = train_module(module, shuffled, held_out.batches, loss, options.recipe, tell=tell, after_epoch=after_epoch)
-    tell("calibrating")
-    written = to_onnx(module, prepared.model, base_dir=container.base_dir)
-    prove_written(module, written, container.base_dir, held_out)
-    trained, calibrated = _calibrated(written, container.base_dir, examples)
+    sources.refuse_targets(module, loss)
+    frozen = freeze_parameters(module, prepared.model, options.freeze)
+    history = train_module(
+        module, sources.examples, sources.held_out.batches, loss, options.recipe, tell=tell, after_epoch=after_epoch
+    )
+    tell("calibrating, folding and proving")
+    return _finished(module, prepared, sources, loss, history, frozen)
+
+
+def _finished(
+    module: GraphModule, prepared: Prepared, sources: Sources, loss: Loss, history: History, frozen: tuple[str, ...]
+) -> TrainResult:
+    """The trained module as a graph, calibrated, and its fold, compared."""
+    base_dir = prepared.container.base_dir
+    written = to_onnx(module, prepared.model, base_dir=base_dir)
+    prove_written(module, written, base_dir, sources.held_out)
+    trained, calibrated = _calibrated(written, base_dir, sources.feeds)
     fresh = prepared.fresh | calibrated | frozenset(module.onnx_names.values())
-    tell("folding and proving")
-    folded = fold(trained, base_dir=container.base_dir)
-    proof = prove_fold(trained, fresh, folded, held_out, loss, has_classes=loss.name == CLASSES)
+    folded = fold(trained, base_dir=base_dir)
+    proof = prove_fold(trained, fresh, folded, sources.held_out, loss, has_classes=loss.name == CLASSES)
     return TrainResult(
-        container=container,
+        container=prepared.container,
         model=trained,
         folded=folded,
         history=history,
@@ -114,74 +118,12 @@ def train(
     )
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    model: ModelProto
-    inserted: InsertResult | None
-    fresh: frozenset[str]
-
-
-def _ports(container: Container) -> tuple[Port, ...]:
-    """The inputs of the model.
-
-    Raises:
-        UsageError: the batch is frozen, so that no other batch can be trained on.
-    """
-    frozen = find_frozen(container.proto)
-    if frozen is not None:
-        raise UsageError(
-            f"the batch of {container.name} is frozen at {frozen.size}, and training takes batches of any size: open "
-            "it first, with bnfold insert --batch symbolic"
-        )
-    source = container.path or container.raw or container.proto.SerializeToString()
-    return open_session(source, base_dir=container.base_dir, label=container.name).inputs
-
-
-def _tables(
-    data: ExamplesLike, validation: ExamplesLike | None, ports: tuple[Port, ...], seed: int
-) -> tuple[Table, Table]:
-    examples = read_table(data, ports, "the training data")
-    if validation is None:
-        return examples.split(seed)
-    return examples, read_table(validation, ports, "the validation data")
-
-
-def _refuse_labels(examples: Table, held_out: Table, loss: Loss) -> None:
-    """Labels that are no whole numbers show before the work begins, and a class that is unknown to the other data."""
-    for table in (examples, held_out):
-        if loss.name == CLASSES and table.target.dtype.kind not in "iu":
-            raise UsageError(
-                f"cross-entropy takes whole-number labels, and 'target' in {table.where} is {table.target.dtype}; for "
-                "numbers there is --loss mse"
-            )
-
-
-def _prepared(container: Container, examples: Table, options: TrainOptions) -> _Prepared:
-    """The model with BatchNormalizations where there were none; their statistics are those of the training data."""
-    if options.insertion is None:
-        return _Prepared(container.proto, None, frozenset())
-    source = container.path or container.proto
-    made = insert(source, examples.feeds(), options.insertion, base_dir=container.base_dir)
-    return _Prepared(made.model, made, made.fresh)
-
-
-def _frozen(module: GraphModule, model: ModelProto, patterns: Iterable[str]) -> tuple[str, ...]:
-    held = set(module.onnx_names.values()) & {module.onnx_names.get(n, n) for n, _ in module.named_parameters()}
-    biases = [name for name in normalized_biases(model) if name in held]
-    return freeze(module, (*patterns, *biases))
-
-
-def _calibrated(model: ModelProto, base_dir: Path | None, examples: Table) -> tuple[ModelProto, frozenset[str]]:
+def _calibrated(model: ModelProto, base_dir: Path | None, feeds: Iterable[Feeds]) -> tuple[ModelProto, frozenset[str]]:
     """The statistics of all training data in the place of running ones, where there are normalizations."""
-    if not has_normalizations(model):
+    if not any(node.op_type == "BatchNormalization" for node in model.graph.node):
         return model, frozenset()
-    made = calibrate(model, examples.feeds(), CalibrateOptions(sequential=True), base_dir=base_dir)
+    made = calibrate(model, feeds, CalibrateOptions(sequential=True), base_dir=base_dir)
     return made.model, made.fresh
-
-
-def has_normalizations(model: ModelProto) -> bool:
-    """Whether there is a BatchNormalization in the main graph."""
-    return any(node.op_type == "BatchNormalization" for node in model.graph.node)
 
 
 def _remarks(model: ModelProto, history: History, loss: Loss) -> Iterator[str]:
