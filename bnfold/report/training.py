@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from bnfold._version import __version__
@@ -82,13 +83,13 @@ def train_json(result: TrainResult, *, model: str, output: str, folded: str) -> 
 
 
 def epoch_json(epoch: Epoch) -> dict[str, Any]:
-    """One epoch, as a line of a log has it."""
+    """One epoch, as a line of a log has it; JSON has no NaN and no infinity."""
     return {
         "epoch": epoch.number,
         "lr": epoch.lr,
         "loss": epoch.training.loss,
         "accuracy": epoch.training.accuracy,
-        "validation_loss": epoch.validation.loss,
+        "validation_loss": epoch.validation.loss if isfinite(epoch.validation.loss) else None,
         "validation_accuracy": epoch.validation.accuracy,
         "best": epoch.is_best,
         "seconds": round(epoch.seconds, 3),
