@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bnfold._version import __version__
 
 if TYPE_CHECKING:
-    from bnfold.api import assert_equivalent, calibrate, check, fold, insert, inspect
+    from bnfold.api import assert_equivalent, calibrate, check, fold, insert, inspect, train
     from bnfold.checking import CheckReport, Comparison, Matchup, OutputComparison
     from bnfold.errors import (
         BnfoldError,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bnfold.inserting.estimates import Calibrated
     from bnfold.inserting.insert import Inserted, InsertResult
     from bnfold.inserting.sites import Skipped
+    from bnfold.training.result import TrainResult
 
 __all__ = [
     "AffineInfo",
@@ -58,6 +59,7 @@ __all__ = [
     "Settlement",
     "Skipped",
     "TargetError",
+    "TrainResult",
     "UsageError",
     "__version__",
     "assert_equivalent",
@@ -66,10 +68,11 @@ __all__ = [
     "fold",
     "insert",
     "inspect",
+    "train",
 ]
 
 _HOMES = {
-    "bnfold.api": ("assert_equivalent", "calibrate", "check", "fold", "insert", "inspect"),
+    "bnfold.api": ("assert_equivalent", "calibrate", "check", "fold", "insert", "inspect", "train"),
     "bnfold.checking": ("CheckReport", "Comparison", "Matchup", "OutputComparison"),
     "bnfold.errors": (
         "BnfoldError",
@@ -88,6 +91,7 @@ _HOMES = {
     "bnfold.inserting.estimates": ("Calibrated",),
     "bnfold.inserting.insert": ("InsertResult", "Inserted"),
     "bnfold.inserting.sites": ("Skipped",),
+    "bnfold.training.result": ("TrainResult",),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from onnx import ModelProto
 
 from bnfold.checking import check as _check
-from bnfold.errors import DifferenceFound, NormalizationsStayed
+from bnfold.errors import DifferenceFound, NormalizationsStayed, UsageError
 from bnfold.folding import fold as _folding
 from bnfold.folding.inspection import Inspection, inspection_of
 from bnfold.folding.options import Options
@@ -29,6 +29,11 @@ from bnfold.runtime import open_session
 if TYPE_CHECKING:
     from bnfold.checking import CheckReport
     from bnfold.checking.subject import Model
+    from bnfold.torch.losses import Compute
+    from bnfold.torch.training import Epoch
+    from bnfold.training.reading import ExamplesLike
+    from bnfold.training.result import TrainResult
+    from bnfold.training.sources import TrainingLike
 
 check = _check
 
@@ -177,6 +182,89 @@ def calibrate(
         sequential=sequential and not keep_statistics, keep_statistics=keep_statistics
     )
     return _calibration.calibrate(model, batches, options, base_dir=base_dir)
+
+
+def train(
+    model: ModelLike,
+    data: TrainingLike,
+    validation: ExamplesLike | None = None,
+    *,
+    loss: str | Compute = "cross-entropy",
+    optimizer: str = "sgd",
+    lr: float | None = None,
+    momentum: float = 0.9,
+    weight_decay: float | None = None,
+    epochs: int = 10,
+    batch_size: int = 32,
+    freeze: Sequence[str] = (),
+    insert: bool = True,
+    seed: int = 0,
+    device: str = "cpu",
+    base_dir: str | os.PathLike[str] | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+    after_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    **insertion: Any,  # noqa: ANN401 - the fields of Options
+) -> TrainResult:
+    """Insert BatchNormalizations, train, estimate the statistics anew, fold, and prove the fold.
+
+    Args:
+        model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
+        data: what to train on: a mapping of the names of the inputs and "target" to arrays, or paths of files of them;
+            or an object that makes batches itself (`bnfold.torch.training.Examples`).
+        validation: what states are compared on, arrays or paths; None holds a tenth of the data out.
+        loss: "cross-entropy", "mse", "bce", or a function of the output (a tuple of several) and the target that gives
+            a scalar tensor. Cross-entropy and bce take logits.
+        optimizer: "sgd", "adam" or "adamw".
+        lr: the learning rate at the start, which goes to 0 along a cosine; None for the optimizer's own.
+        momentum: of sgd, and the first beta of the others.
+        weight_decay: of parameters of two axes and more; None for the optimizer's own.
+        epochs: how often to go through the training data.
+        batch_size: rows of a batch; a partial last one is left out.
+        freeze: names or globs of initializers that stay as they are.
+        insert: put BatchNormalizations in first, where there are none.
+        seed: of all random numbers; the same one gives the same result on the CPU.
+        device: "cpu", "cuda" or "cuda:N".
+        base_dir: the folder of external data, when the model is not given as a path.
+        progress: called with what is being done.
+        after_epoch: called with what came of each epoch.
+        **insertion: the fields of `bnfold.inserting.options.Options`, as for `insert`.
+
+    Returns:
+        The result: ``.model`` and ``.save(path)``, the trained model; ``.folded``, its fold, with ``.save(path)`` too;
+        ``.scores``, ``.history``, ``.report``.
+
+    Raises:
+        ModelError, ExternalDataError: the model can not be read or run, or has an operator that is unknown to torch.
+        UsageError: options or data do not do, or the training diverged.
+        RuntimeUnavailable: torch, onnxruntime or the device is not there.
+        DifferenceFound: the trained model and its fold do not compute the same.
+    """
+    from bnfold.torch.recipe import Recipe
+    from bnfold.training import train as _training
+
+    if insertion and not insert:
+        raise UsageError(f"{', '.join(insertion)}: options of an insertion, and none was asked for")
+    options = _training.TrainOptions(
+        recipe=Recipe(
+            optimizer=optimizer,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            epochs=epochs,
+            seed=seed,
+            device=device,
+        ),
+        loss=loss,
+        batch_size=batch_size,
+        freeze=tuple(freeze),
+        insertion=InsertOptions(**insertion) if insert else None,
+    )
+    result = _training.train(
+        model, data, validation, options, base_dir=base_dir, tell=progress, after_epoch=after_epoch
+    )
+    if not result:
+        raise DifferenceFound(f"the fold of the trained model: {describe_failure(result.report)}")
+    return result
 
 
 def _batches(

@@ -20,11 +20,15 @@ BELOW: dict[str, set[str]] = {
     "inserting": {"errors", "model", "runtime", "ops"},
     "checking": {"errors", "model", "runtime"},
     "torch": {"errors", "model"},
-    "report": {"_version", "errors", "runtime", "folding", "inserting", "checking"},
-    "api": {"errors", "model", "runtime", "folding", "inserting", "checking", "report"},
-    "cli": {"_version", "errors", "model", "runtime", "inserting", "folding", "checking", "report", "api"},
+    "training": {"errors", "model", "runtime", "folding", "inserting", "checking", "torch"},
+    "report": {"_version", "errors", "runtime", "folding", "inserting", "checking", "torch", "training"},
+    "api": {"errors", "model", "runtime", "folding", "inserting", "checking", "torch", "training", "report"},
+    "cli": {
+        *{"_version", "errors", "model", "runtime", "inserting", "folding", "checking", "torch", "training"},
+        *{"report", "api"},
+    },
     "__main__": {"cli"},
-    "__init__": {"_version", "errors", "folding", "inserting", "checking", "api"},
+    "__init__": {"_version", "errors", "folding", "inserting", "checking", "training", "api"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

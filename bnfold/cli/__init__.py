@@ -4,10 +4,10 @@ Exit status: 0 done and equal; 1 a difference was found, or ``--strict`` and som
 model, with one clear sentence; 3 a fault of bnfold's own. Results go to stdout, remarks and progress to stderr.
 """
 
-from bnfold.cli import calibrate, check, fold, insert, inspect
+from bnfold.cli import calibrate, check, fold, insert, inspect, train
 from bnfold.cli.main import app, main
 
-for command in (fold.fold, check.check, inspect.inspect, insert.insert, calibrate.calibrate):
+for command in (fold.fold, check.check, inspect.inspect, insert.insert, calibrate.calibrate, train.train):
     app.command()(command)
 
 __all__ = ["app", "main"]

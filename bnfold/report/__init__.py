@@ -14,6 +14,7 @@ from bnfold.report.documents import (
 from bnfold.report.folding import describe_kept, describe_settlement, fold_text, inspect_text
 from bnfold.report.insertion import calibrate_text, insert_text, sites_table
 from bnfold.report.junit import write_junit
+from bnfold.report.training import epoch_json, train_json, train_text
 
 __all__ = [
     "SCHEMA",
@@ -26,6 +27,7 @@ __all__ = [
     "describe_failure",
     "describe_kept",
     "describe_settlement",
+    "epoch_json",
     "fold_json",
     "fold_text",
     "insert_json",
@@ -33,6 +35,8 @@ __all__ = [
     "inspect_json",
     "inspect_text",
     "sites_table",
+    "train_json",
+    "train_text",
     "write_json",
     "write_junit",
 ]

@@ -1,0 +1,96 @@
+"""A training as text for people, and as a document for machines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from bnfold._version import __version__
+from bnfold.report.documents import SCHEMA, check_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bnfold.torch.scores import Score
+    from bnfold.torch.training import Epoch
+    from bnfold.training.result import TrainResult
+
+
+def train_text(console: Console, result: TrainResult, *, name: str) -> None:
+    """What was put in, how good the model was along the way, and the proof of its fold."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from bnfold.report.checks import check_text
+
+    count = 0 if result.inserted is None else len(result.inserted.inserted)
+    console.print(escape(f"{name}: {count} BatchNormalizations inserted, {len(result.history.epochs)} epochs trained"))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("on the validation data")
+    for heading in ("loss", "accuracy"):
+        table.add_column(heading, justify="right")
+    for words, score in _stages(result):
+        table.add_row(words, f"{score.loss:.4f}", "" if score.accuracy is None else f"{score.accuracy:.4f}")
+    console.print(table)
+    check_text(console, result.report)
+    if result.agreement is not None:
+        console.print(f"trained and folded model name the same class in {100 * result.agreement:.4g} % of the examples")
+    for entry in result.folded.kept:
+        console.print(f"  [yellow]stays[/] {escape(entry.node)}: {escape(entry.reason)} \\[{entry.code}]")
+    for remark in result.remarks:
+        console.print(f"  [cyan]note[/] {escape(remark)}")
+
+
+def _stages(result: TrainResult) -> list[tuple[str, Score]]:
+    scores, epoch = result.scores, result.history.best_epoch
+    return [
+        ("before", scores.before),
+        (f"best, after epoch {epoch}" if epoch else "best: before the first epoch", scores.best),
+        ("trained, on onnxruntime", scores.trained),
+        ("folded, on onnxruntime", scores.folded),
+    ]
+
+
+def train_json(result: TrainResult, *, model: str, output: str, folded: str) -> dict[str, Any]:
+    """The whole outcome of a training.
+
+    Args:
+        result: what was made.
+        model: the path that was read.
+        output: the path of the trained model.
+        folded: the path of its fold.
+    """
+    inserted = () if result.inserted is None else result.inserted.inserted
+    return {
+        "schema": SCHEMA,
+        "bnfold": __version__,
+        "model": model,
+        "output": output,
+        "folded_output": folded,
+        "inserted": [asdict(entry) for entry in inserted],
+        "frozen": list(result.frozen),
+        "epochs": [epoch_json(epoch) for epoch in result.history.epochs],
+        "best_epoch": result.history.best_epoch,
+        "interrupted": result.history.is_interrupted,
+        "scores": asdict(result.scores),
+        "agreement": result.agreement,
+        "folded": [asdict(entry) for entry in result.folded.folded],
+        "kept": [asdict(entry) for entry in result.folded.kept],
+        "remarks": list(result.remarks),
+        "check": check_json(result.report),
+    }
+
+
+def epoch_json(epoch: Epoch) -> dict[str, Any]:
+    """One epoch, as a line of a log has it; JSON has no NaN and no infinity."""
+    return {
+        "epoch": epoch.number,
+        "lr": epoch.lr,
+        "loss": epoch.training.loss,
+        "accuracy": epoch.training.accuracy,
+        "validation_loss": epoch.validation.loss if isfinite(epoch.validation.loss) else None,
+        "validation_accuracy": epoch.validation.accuracy,
+        "best": epoch.is_best,
+        "seconds": round(epoch.seconds, 3),
+    }

@@ -1,0 +1,85 @@
+"""What a training reads: the batches of its epochs, the examples that states are compared on, and inputs to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from bnfold.errors import UsageError
+from bnfold.inserting.feeds import Feeds
+from bnfold.runtime import Port
+from bnfold.torch.losses import Loss
+from bnfold.torch.module import GraphModule
+from bnfold.torch.scores import module_outputs
+from bnfold.torch.training import Examples
+from bnfold.training.examples import Shuffled, Table
+from bnfold.training.reading import ExamplesLike, read_table
+
+TrainingLike: TypeAlias = ExamplesLike | Examples
+"""What a caller may train on: files or arrays, or an object with `steps` and `epoch` that makes batches of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """The data of a training.
+
+    Attributes:
+        examples: the batches of its epochs.
+        held_out: what states are compared on.
+        feeds: inputs to measure statistics over; can be gone through again and again.
+        tables: the examples whose targets can be looked at before the work begins.
+    """
+
+    examples: Examples
+    held_out: Table
+    feeds: Iterable[Feeds]
+    tables: tuple[Table, ...]
+
+    def refuse_targets(self, module: GraphModule, loss: Loss) -> None:
+        """Look at all targets, with an output of the module beside them to know how many classes there are.
+
+        Raises:
+            UsageError: there are targets that the loss does not take.
+        """
+        output = module_outputs(module, next(iter(self.held_out.batches(2))))[0]
+        for table in self.tables:
+            loss.refuse_range(output.shape, table.target, table.where)
+
+
+def sources_for(
+    data: TrainingLike, validation: ExamplesLike | None, ports: Sequence[Port], batch_size: int, seed: int
+) -> Sources:
+    """The data of a training.
+
+    Args:
+        data: what to train on.
+        validation: what states are compared on; None holds a tenth of the training data out.
+        ports: the inputs of the model.
+        batch_size: rows of a training batch, where the data are no batches yet.
+        seed: of the order, and of what is held out.
+
+    Raises:
+        UsageError: the data do not fit the model, are too few, or are batches with nothing to compare states on.
+    """
+    if isinstance(data, Examples):
+        if validation is None:
+            raise UsageError("data that come as batches need validation data beside them, to compare states on")
+        held_out = read_table(validation, ports, "the validation data")
+        return Sources(data, held_out, _Inputs(data), (held_out,))
+    table = read_table(data, ports, "the training data")
+    if validation is None:
+        table, held_out = table.split(seed)
+    else:
+        held_out = read_table(validation, ports, "the validation data")
+    return Sources(Shuffled(table, batch_size, seed), held_out, table.feeds(), (table, held_out))
+
+
+class _Inputs(Iterable[Feeds]):
+    """The inputs of a first epoch, as often as they are asked for."""
+
+    def __init__(self, examples: Examples) -> None:
+        self._examples = examples
+
+    def __iter__(self) -> Iterator[Feeds]:
+        return (batch.inputs for batch in self._examples.epoch(1))
