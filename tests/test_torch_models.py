@@ -10,8 +10,10 @@ from support import MODELS
 
 from bnfold.runtime import SizeSearch, draw_inputs, open_session
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-from bnfold.torch import to_module, to_onnx  # noqa: E402 (only where torch is)
+pytest.importorskip("torch", reason="torch is not installed")
+import torch
+
+from bnfold.torch import to_module, to_onnx
 
 OURS = sorted(MODELS.glob("*.onnx"))
 
