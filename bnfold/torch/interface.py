@@ -52,17 +52,24 @@ class Interface:
         proto = graph.model.graph
         stored = {tensor.name for tensor in proto.initializer} | {t.values.name for t in proto.sparse_initializer}
         entries = tuple(_entry(entry) for entry in proto.input if entry.name not in stored)
+        for output in proto.output:
+            if output.type.WhichOneof("value"):  # an output may go without a type
+                _refuse_no_tensor(output, "output")
         return cls(entries, tuple(entry.name for entry in proto.output))
 
 
 def _entry(info: ValueInfoProto) -> Entry:
-    if not info.type.HasField("tensor_type"):
-        raise ModelError(f"input '{info.name}' is no tensor, and has no translation to torch")
+    _refuse_no_tensor(info, "input")
     tensor = info.type.tensor_type
     dtype = dtype_of(tensor.elem_type, f"input '{info.name}'")
     if not tensor.HasField("shape"):
         return Entry(info.name, dtype, None)
     return Entry(info.name, dtype, tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim))
+
+
+def _refuse_no_tensor(info: ValueInfoProto, side: str) -> None:
+    if not info.type.HasField("tensor_type"):
+        raise ModelError(f"{side} '{info.name}' is no tensor, and has no translation to torch")
 
 
 def bind(interface: Interface, given: Sequence[Any], named: Mapping[str, Any]) -> list[Tensor]:

@@ -14,4 +14,5 @@ from bnfold.torch import operators_recurrent as operators_recurrent
 from bnfold.torch import operators_reduction as operators_reduction
 from bnfold.torch import operators_resize as operators_resize
 from bnfold.torch import operators_scaling as operators_scaling
+from bnfold.torch import operators_sequences as operators_sequences
 from bnfold.torch import operators_sizes as operators_sizes

@@ -39,7 +39,7 @@ class BatchNormalization(torch.nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         """x: [N, C, ...]; the others [C]. The running statistics come second and third in a training-mode node."""
         if not self.training:
-            y = F.batch_norm(x, mean, var, scale, bias, False, 0.0, self.epsilon)
+            y = self._affine(x, scale, bias, mean, var)
             return (y, mean, var) if self._gives_statistics else y
         y, batch_mean, batch_var = self._normalized(x, scale, bias)
         new_mean, new_var = self._blended(mean, batch_mean), self._blended(var, batch_var)
@@ -53,13 +53,21 @@ class BatchNormalization(torch.nn.Module):
         if self.process_group is not None:
             mean, var, count = batch_statistics(x, self.process_group)
             self._refuse_what_can_not_train(x, count)
-            return F.batch_norm(x, mean, var, scale, bias, False, 0.0, self.epsilon), mean, var
+            return self._affine(x, scale, bias, mean, var), mean, var
         count = x.numel() // x.shape[1]
         self._refuse_what_can_not_train(x, count)
         mean, var = torch.zeros_like(scale), torch.zeros_like(scale)
         # A torch momentum of 1 puts the batch's own statistics there; torch's variance is over count - 1.
         y = F.batch_norm(x, mean, var, scale, bias, True, 1.0, self.epsilon)
         return y, mean, var * ((count - 1) / count)
+
+    def _affine(self, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        """The map that given statistics come to; torch's own function has no gradient for them."""
+        if not (mean.requires_grad or var.requires_grad):
+            return F.batch_norm(x, mean, var, scale, bias, False, 0.0, self.epsilon)
+        shape = [-1] + [1] * (x.ndim - 2)
+        factor = scale * torch.rsqrt(var + self.epsilon)
+        return (x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)
 
     def _blended(self, running: Tensor, batch: Tensor) -> Tensor:
         with torch.no_grad():
