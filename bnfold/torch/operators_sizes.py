@@ -55,7 +55,7 @@ ARITHMETIC: dict[str, Callable[..., Number]] = {
     "Add": lambda a, b: a + b,
     "Sub": lambda a, b: a - b,
     "Mul": lambda a, b: a * b,
-    "Div": lambda a, b: a // b if a >= 0 and b > 0 else int(a / b),
+    "Div": lambda a, b: a // b if (a >= 0) == (b > 0) else -(-a // b),  # towards zero
     "Max": max,
     "Min": min,
     "Neg": lambda a: -a,
@@ -195,5 +195,9 @@ def _filled(spec: Spec) -> HostRun:
 
 @hosted("ReduceProd")
 def _reduce_prod(spec: Spec) -> HostRun:
-    keep = bool(spec.get("keepdims", 1))
-    return lambda x, _=None: Host((prod(x.values),), not keep, x.dtype) if x.dtype == torch.int64 else None
+    keep, leaves = bool(spec.get("keepdims", 1)), bool(spec.get("noop_with_empty_axes", 0))
+
+    def run(x: Host, _: Host | None = None) -> Host | None:
+        return None if leaves or x.dtype != torch.int64 else Host((prod(x.values),), x.is_scalar or not keep, x.dtype)
+
+    return run
