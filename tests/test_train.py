@@ -343,15 +343,43 @@ def test_an_operator_that_torch_does_not_know_is_refused_by_name() -> None:
         train(model)
 
 
+class Own:
+    """Batches of a caller's own: one per array, with the same labels."""
+
+    def __init__(self, *inputs: Array, steps: int = 1) -> None:
+        self.inputs, self.steps = inputs, steps
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        return (Batch({"x": x}, np.arange(len(x)) % 3) for x in self.inputs)
+
+
 def test_batches_of_one_s_own_need_something_to_compare_states_on() -> None:
-    class Own:
-        steps = 1
-
-        def epoch(self, number: int) -> Iterator[Batch]:
-            raise AssertionError("nothing is read")
-
     with pytest.raises(bnfold.UsageError, match="need validation data"):
-        train(data=Own())
+        train(data=Own(normal(8, 4)))
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (Own(normal(8, 4), normal(8, 5)), "batch 2 of epoch 1 has the wrong shape"),
+        (Own(normal(8, 4, dtype=np.float64)), "batch 1 of epoch 1 has the wrong type"),
+        (Own(), "epoch 1 of the training data has no batches"),
+        (Own(steps=0), "1 batch or more"),
+    ],
+)
+def test_batches_of_one_s_own_that_do_not_fit_are_refused_with_their_place(own: Own, said: str) -> None:
+    with pytest.raises(bnfold.UsageError, match=said):
+        train(data=own, validation=examples(), insert=False)
+
+
+def test_a_loss_of_one_s_own_that_is_no_mean_is_refused() -> None:
+    with pytest.raises(bnfold.UsageError, match=r"without axes, such as a mean, and gave float32\[6, 3\]"):
+        train(loss=lambda output, target: output.abs())
+
+
+def test_labels_in_a_foreign_order_of_bytes_are_the_same_labels() -> None:
+    foreign = changed(target=examples()["target"].astype(">i4"))
+    assert train(data=foreign).model.SerializeToString() == train().model.SerializeToString()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -63,10 +63,23 @@ def loss_of(chosen: str | Compute) -> Loss:
         UsageError: there is none of that name.
     """
     if not isinstance(chosen, str):
-        return Loss("own", chosen)
+        return Loss("own", _scalar(chosen))
     if chosen not in LOSSES:
         raise UsageError(f"loss is one of {', '.join(LOSSES)}, or a function of output and target, not '{chosen}'")
     return LOSSES[chosen]
+
+
+def _scalar(compute: Compute) -> Compute:
+    """A caller's function, held to what it has to give."""
+
+    def checked(output: Any, target: Tensor) -> Tensor:  # noqa: ANN401 (whatever the graph gives)
+        loss = compute(output, target)
+        if not isinstance(loss, Tensor) or loss.ndim:
+            found = _words(loss) if isinstance(loss, Tensor) else type(loss).__name__
+            raise UsageError(f"the loss has to give a tensor without axes, such as a mean, and gave {found}")
+        return loss
+
+    return checked
 
 
 def _cross_entropy_fits(output: Any, target: Tensor) -> None:  # noqa: ANN401 (whatever the graph gives)

@@ -94,5 +94,6 @@ def _table(arrays: Mapping[str, Array], ports: Sequence[Port], where: str) -> Ta
     if len(set(rows.values())) > 1:
         told = ", ".join(f"{count} in '{name}'" for name, count in rows.items())
         raise UsageError(f"the arrays in {where} have different numbers of rows ({told})")
-    target = target if target.dtype.kind != "f" else target.astype(np.float32, copy=False)
+    own = np.float32 if target.dtype.kind == "f" else target.dtype.newbyteorder("=")
+    target = target.astype(own, copy=False)  # torch reads no foreign order of bytes
     return Table(inputs, target, where, np.arange(len(target)))

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from bnfold.errors import UsageError
-from bnfold.inserting.feeds import Feeds
+from bnfold.inserting.feeds import Feeds, fitted
 from bnfold.runtime import Port
 from bnfold.torch.losses import Loss
 from bnfold.torch.module import GraphModule
-from bnfold.torch.scores import module_outputs
+from bnfold.torch.scores import Batch, module_outputs
 from bnfold.torch.training import Examples
 from bnfold.training.examples import Shuffled, Table
 from bnfold.training.reading import ExamplesLike, read_table
@@ -66,13 +68,33 @@ def sources_for(
         if validation is None:
             raise UsageError("data that come as batches need validation data beside them, to compare states on")
         held_out = read_table(validation, ports, "the validation data")
-        return Sources(data, held_out, _Inputs(data), (held_out,))
+        fitting = _Fitting(data, ports)
+        return Sources(fitting, held_out, _Inputs(fitting), (held_out,))
     table = read_table(data, ports, "the training data")
     if validation is None:
         table, held_out = table.split(seed)
     else:
         held_out = read_table(validation, ports, "the validation data")
     return Sources(Shuffled(table, batch_size, seed), held_out, table.feeds(), (table, held_out))
+
+
+class _Fitting:
+    """A caller's batches, each held against the model's inputs when it is its turn."""
+
+    def __init__(self, examples: Examples, ports: Sequence[Port]) -> None:
+        if examples.steps < 1:
+            raise UsageError(f"an epoch has 1 batch or more, and `steps` of the training data is {examples.steps}")
+        self._examples, self._ports = examples, ports
+        self.steps = examples.steps
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch."""
+        step = 0
+        for step, batch in enumerate(self._examples.epoch(number), 1):
+            where = f"batch {step} of epoch {number}"
+            yield Batch(fitted(batch.inputs, self._ports, where), np.asarray(batch.target))
+        if not step:
+            raise UsageError(f"epoch {number} of the training data has no batches")
 
 
 class _Inputs(Iterable[Feeds]):
