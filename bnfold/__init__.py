@@ -102,6 +102,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 (any public name)
             value = getattr(importlib.import_module(home), name)
             globals()[name] = value
             return value
+    if name == "torch":  # a room of its own, which is there where torch is
+        return importlib.import_module("bnfold.torch")
     raise AttributeError(f"module 'bnfold' has no attribute {name!r}")
 
 
