@@ -74,9 +74,8 @@ NEEDS_TORCH = ("bnfold.torch.", "bnfold.training.")
 """Rooms that can only be imported where torch is installed, which the tests do without."""
 
 MODULES = sorted(
-    name
-    for name in MODULES_OF_ALL_ROOMS
-    if find_spec("torch") is not None or not name.startswith(NEEDS_TORCH)
+    name for name in MODULES_OF_ALL_ROOMS if find_spec("torch") is not None or not name.startswith(NEEDS_TORCH)
+)
 
 
 def test_functions_stay_functions_whatever_is_imported_first() -> None:
