@@ -10,7 +10,7 @@ import typer
 from bnfold.cli import options as shared
 from bnfold.cli.console import open_console, protect
 from bnfold.cli.data import batches_for
-from bnfold.cli.writing import beside, write, write_run
+from bnfold.cli.writing import beside, write_run
 
 
 def calibrate(
@@ -49,10 +49,7 @@ def calibrate(
     protect(result.container.files, target, json)
     console = open_console(quiet=json == "-")
     reports.calibrate_text(console, result, name=Path(model).name)
-    if batches is None:
-        write(result, target)
-    else:
-        write_run(result, target, next(iter(batches)))
+    write_run(result, target, None if batches is None else next(iter(batches)))
     console.print(f"wrote {target}", markup=False)
     if json:
         reports.write_json(reports.calibrate_json(result, model=model, output=str(target)), json)

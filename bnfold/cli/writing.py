@@ -70,19 +70,28 @@ def write_proved(
     return report
 
 
-def write_run(result: Result, target: Path, feeds: Mapping[str, Any]) -> None:
+def write_run(result: Result, target: Path, feeds: Mapping[str, Any] | None) -> None:
     """Put a result in its place that computes something else than the original on purpose, if it runs.
 
+    Args:
+        result: what was made.
+        target: its place.
+        feeds: inputs to run it on; None for drawn ones.
+
     Raises:
-        ModelError: it can not be run, or gives nothing finite.
+        ModelError: it can not be run, or gives something that is not finite.
     """
     import numpy as np
 
-    from bnfold.runtime import open_session
+    from bnfold.checking.feeding import feed
+    from bnfold.checking.settings import Settings
+    from bnfold.checking.subject import Subject
 
     with result.staged(target) as work:
-        outputs = open_session(work.model, label="the new model").run(feeds)
+        new = Subject(work.model, "the new model")
+        session = new.session()
+        outputs = session.run(feed(new, session, Settings()).feeds[0] if feeds is None else feeds)
         for name, array in outputs.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ModelError(f"output '{name}' of the new model is not finite on the data; nothing was written")
+                raise ModelError(f"output '{name}' of the new model is not finite; nothing was written")
         work.commit()
