@@ -77,6 +77,7 @@ def test_a_graph_output_keeps_its_name_with_the_normalization_on_the_path() -> N
         ("n = BatchNormalization(h, p, p, p, p) r = Relu(n)", "normalized"),
         ("i = Identity(h) n = BatchNormalization(i, p, p, p, p) r = Relu(n)", "normalized"),
         ("q = Relu(h) r = BatchNormalization(q, p, p, p, p)", "normalized"),
+        ("g = Sigmoid(h) q = Mul(h, g) r = BatchNormalization(q, p, p, p, p)", "normalized"),
         ("m = Mul(h, p) a = Add(m, p) r = Relu(a)", "normalized"),
         ("m = Sub(h, p) d = Div(m, p) a = Add(d, p) r = Relu(a)", "normalized"),
         ("q = QuantizeLinear(h, s, z) r = DequantizeLinear(q, s, z)", "quantized"),

@@ -53,6 +53,8 @@ class Following:
             if (wire, written) in seen:
                 continue
             seen.add((wire, written))
+            gated = self.activation(wire)
+            pending += [(gated, written)] if gated is not None else []
             for node, output in self.view.next_values(wire):
                 if node is None or self._lets_pass(node):
                     pending.append((output, written))
