@@ -18,7 +18,7 @@ BELOW: dict[str, set[str]] = {
     "ops": {"errors", "affine", "model"},
     "folding": {"errors", "affine", "model", "ops"},
     "inserting": {"errors", "model", "runtime", "ops"},
-    "checking": {"errors", "model", "runtime"},
+    "checking": {"errors", "model", "runtime", "torch"},
     "torch": {"errors", "model"},
     "training": {"errors", "model", "runtime", "folding", "inserting", "checking", "torch"},
     "report": {"_version", "errors", "runtime", "folding", "inserting", "checking", "torch", "training"},

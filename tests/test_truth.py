@@ -225,3 +225,15 @@ def test_the_check_leaves_the_model_as_it_was() -> None:
     Doubles(subject)
     assert subject.proto.SerializeToString() == before
     assert subject.source == source
+
+
+def test_a_graph_too_large_for_onnx_s_reference_is_evaluated_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="torch is an extra of its own")
+    before = MODELS / "residual.onnx"
+    after = bnfold.fold(before).model
+    by_reference = bnfold.check(before, after, reference="float64").truths
+    monkeypatch.setattr("bnfold.checking.truth.MOST_PRODUCTS", 0)
+    for one, other in zip(by_reference, bnfold.check(before, after, reference="float64").truths, strict=True):
+        assert other.ok
+        assert other.before == pytest.approx(one.before, rel=1e-6)
+        assert other.exact == pytest.approx(one.exact, rel=1e-6)

@@ -21,6 +21,7 @@ from bnfold.checking.settings import Settings
 from bnfold.checking.statistics import Array, difference
 from bnfold.checking.subject import Subject
 from bnfold.checking.tolerance import precision_of, tolerance_for
+from bnfold.checking.torch_doubles import TorchDoubles, torch_doubles
 from bnfold.checking.trials import Feeds
 from bnfold.checking.work import work_of
 from bnfold.errors import UsageError
@@ -28,6 +29,9 @@ from bnfold.runtime import CUDA
 
 MOST_PRODUCTS = 2 * 10**10
 """Multiplications of a run; a minute or so in float64 on one core."""
+
+MOST_PRODUCTS_IN_TORCH = 2 * 10**12
+"""The same for torch, which computes about a hundred times as fast."""
 
 MOST_ELEMENTS = 2**29
 """Elements of all tensors of a run, which onnx.reference keeps until its end: 4 GiB in float64."""
@@ -90,10 +94,8 @@ def truths(
         RuntimeUnavailable: The provider can not run it.
     """
     used = feeds[:2]
-    for model in (before, after):
-        _require_small(model, used)
     settings.progress("evaluating in float64")
-    doubles = Doubles(before), Doubles(after)
+    doubles = _evaluated(before, used), _evaluated(after, used)
     sessions = before.session(provider, fresh=True), after.session(provider, fresh=True)
     precision = precision_of(before, tf32=settings.tf32 and provider == CUDA)
     found: dict[str, list[Truth]] = {}
@@ -116,17 +118,26 @@ def _severity(entry: Truth) -> tuple[bool, float]:
     return not entry.ok, entry.after / entry.max_y if entry.max_y else entry.after
 
 
-def _require_small(model: Subject, feeds: Sequence[Feeds]) -> None:
-    """Refuse what would take minutes, or more memory than a desk has.
+def _evaluated(model: Subject, feeds: Sequence[Feeds]) -> Doubles | TorchDoubles:
+    """The graph in float64: by onnx.reference, or by torch where that is there and the graph is large.
 
     Raises:
-        UsageError: It would.
+        UsageError: It would take minutes, or more memory than a desk has.
     """
     work = [work_of(model.proto, given) for given in feeds]
     products, elements = max(run.products for run in work), max(run.elements for run in work)
-    if products > MOST_PRODUCTS or elements > MOST_ELEMENTS:
-        raise UsageError(
-            f"{model.label} is too large to be evaluated in float64 on inputs of these sizes: {products:.1e} products "
-            f"and {elements:.1e} elements per run, of at most {MOST_PRODUCTS:.0e} and {MOST_ELEMENTS:.0e}; make the "
-            "inputs smaller, with --shape NAME=SIZE or --data, or check it without --reference"
-        )
+    if products <= MOST_PRODUCTS and elements <= MOST_ELEMENTS:
+        return Doubles(model)
+    fits = products <= MOST_PRODUCTS_IN_TORCH and elements <= MOST_ELEMENTS
+    wide = torch_doubles(model) if fits else None
+    if wide is None:
+        raise UsageError(_too_large(model, products, elements, advice="install torch, " if fits else ""))
+    return wide
+
+
+def _too_large(model: Subject, products: float, elements: float, *, advice: str) -> str:
+    return (
+        f"{model.label} is too large to be evaluated in float64 on inputs of these sizes: {products:.1e} products "
+        f"and {elements:.1e} elements per run, of at most {MOST_PRODUCTS:.0e} and {MOST_ELEMENTS:.0e}; make the "
+        f"inputs smaller, with --shape NAME=SIZE or --data, {advice}or check it without --reference"
+    )
