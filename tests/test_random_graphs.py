@@ -191,3 +191,13 @@ def test_a_pool_that_onnxruntime_refuses_is_compared_in_float64_alone() -> None:
 def test_a_normalization_is_not_moved_in_front_of_a_node_that_computes_its_parameters() -> None:
     """One in a Scan, whose mean is a Cast of a constant further down: the moved node read what was not there yet."""
     examine(build(["Slice", "MaxPool", "Scan"], 758303851))
+
+
+@pytest.mark.parametrize(
+    ("steps", "seed"),
+    [(["BatchNormalization", "twins"], 645818127), (["Conv or Gemm, then BatchNormalization"], 356941676)],
+)
+def test_a_difference_of_large_float16_numbers_may_be_off_by_what_their_rounding_is(
+    steps: list[str], seed: int
+) -> None:
+    examine(build(steps, seed), in_own_type=True)
