@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -42,9 +43,9 @@ def session_of(graph: str) -> Session:
     return open_session(text_model(graph))
 
 
-def fed(graph: str, **options: object) -> Feeding:
+def fed(graph: str, **options: Any) -> Feeding:
     subject = Subject(text_model(graph), "the model before")
-    return feed(subject, subject.session(), Settings(**options))  # type: ignore[arg-type]
+    return feed(subject, subject.session(), Settings(**options))
 
 
 def reshape(shape: str, given: str = "float[N, H, W] x", rank: int = 3) -> str:

@@ -9,8 +9,9 @@ import typer
 
 from bnfold.cli import options as shared
 from bnfold.cli.console import open_console, protect
-from bnfold.cli.data import batches_for
-from bnfold.cli.writing import beside, write_run
+from bnfold.cli.data import batches_for, first_of
+from bnfold.cli.writing import beside, write_sound
+from bnfold.errors import DifferenceFound
 
 
 def calibrate(
@@ -33,6 +34,7 @@ def calibrate(
         bool,
         typer.Option("--keep-statistics", help="Only make inference nodes of those in training mode."),
     ] = False,
+    allow_vacuous: shared.AllowVacuous = False,
     json: shared.Json = None,
 ) -> None:
     """Estimate the statistics of every BatchNormalization anew, and make each an inference node."""
@@ -49,7 +51,12 @@ def calibrate(
     protect(result.container.files, target, json)
     console = open_console(quiet=json == "-")
     reports.calibrate_text(console, result, name=Path(model).name)
-    write_run(result, target, None if batches is None else next(iter(batches)))
-    console.print(f"wrote {target}", markup=False)
+    with first_of(batches) as first:
+        report = write_sound(console, result, target, {"data": first, "allow_vacuous": allow_vacuous})
+    if report:
+        console.print(f"wrote {target}", markup=False)
     if json:
-        reports.write_json(reports.calibrate_json(result, model=model, output=str(target)), json)
+        output = str(target) if report else None
+        reports.write_json(reports.calibrate_json(result, report, model=model, output=output), json)
+    if not report:
+        raise DifferenceFound(f"nothing was written: {reports.describe_failure(report)}")

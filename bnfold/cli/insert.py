@@ -11,7 +11,7 @@ import typer
 from bnfold.cli import options as shared
 from bnfold.cli.console import open_console, protect
 from bnfold.cli.data import batches_for, first_of
-from bnfold.cli.writing import beside, write, write_proved, write_run
+from bnfold.cli.writing import beside, write, write_proved, write_sound
 from bnfold.errors import DifferenceFound
 
 if TYPE_CHECKING:
@@ -45,12 +45,8 @@ def insert(
     skip: Annotated[
         list[str] | None, typer.Option("--skip", metavar="NODE", help="Not behind this operator, or these (a glob).")
     ] = None,
-    position: Annotated[
-        str, typer.Option(metavar="before-activation|after-activation", help="On which side of the activation.")
-    ] = "before-activation",
-    include_classifier: Annotated[
-        bool, typer.Option("--include-classifier", help="Also behind the last linear operator of a path to an output.")
-    ] = False,
+    position: shared.Position = "before-activation",
+    include_classifier: shared.IncludeClassifier = False,
     bias: Annotated[
         str | None,
         typer.Option(
@@ -138,9 +134,8 @@ def _write(
     if how is None or not result:
         write(result, target)
         return None
-    if reset and batches is not None:
-        write_run(result, target, next(iter(batches)))
-        return None
     with first_of(batches) as data:
+        if reset:
+            return write_sound(console, result, target, {**how, "data": data})
         proved = replace(result, model=result.inference_model)
         return write_proved(console, proved, target, model, {**how, "data": data}, written=result)

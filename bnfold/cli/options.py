@@ -46,6 +46,14 @@ Optimized = Annotated[
     bool, typer.Option("--optimized", help="Compare as deployed too, with onnxruntime's own rewriting on.")
 ]
 
+# Where a BatchNormalization goes.
+Position = Annotated[
+    str, typer.Option(metavar="before-activation|after-activation", help="On which side of the activation.")
+]
+IncludeClassifier = Annotated[
+    bool, typer.Option("--include-classifier", help="Also behind the last linear operator of a path to an output.")
+]
+
 # How data are read.
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", metavar="N", help="Rows of a batch; by default each file is one.")

@@ -61,12 +61,8 @@ def train(
     insert: Annotated[
         bool, typer.Option("--insert/--no-insert", help="Put BatchNormalizations in first, where there are none.")
     ] = True,
-    position: Annotated[
-        str, typer.Option(metavar="before-activation|after-activation", help="On which side of the activation.")
-    ] = "before-activation",
-    include_classifier: Annotated[
-        bool, typer.Option("--include-classifier", help="Also behind the last linear operator of a path to an output.")
-    ] = False,
+    position: shared.Position = "before-activation",
+    include_classifier: shared.IncludeClassifier = False,
     reset: Annotated[
         bool, typer.Option("--reset", help="Begin with scale 1 and bias 0 there: for training from scratch.")
     ] = False,

@@ -18,6 +18,7 @@ from bnfold.folding.options import Options
 from bnfold.folding.plan import Plan
 from bnfold.folding.rounds import Folded, Kept, Round, Settlement, make_round, specialized_plan
 from bnfold.model.container import Container, ModelLike, open_model
+from bnfold.model.savable import Savable
 from bnfold.model.writing import Staged, staged
 
 MAX_ROUNDS = 4
@@ -25,7 +26,7 @@ MAX_ROUNDS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class FoldResult:
+class FoldResult(Savable):
     """A folded model, and what was done to it. True where something was folded.
 
     Attributes:
@@ -79,16 +80,6 @@ class FoldResult:
         found = [remark for done in self.rounds for remark in done.remarks]
         growth = growth_remark(self.container, self.rounds)
         return tuple(dict.fromkeys([*found, *([growth] if growth else [])]))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model: lossless, and in one step. With nothing folded, the file is what came in, byte for byte.
-
-        Raises:
-            TargetError: the place can not be written to.
-            ExternalDataError: a file of weights that has to be copied can not be read.
-        """
-        with self.staged(path) as work:
-            work.commit()
 
     @contextmanager
     def staged(self, path: str | os.PathLike[str]) -> Iterator[Staged]:

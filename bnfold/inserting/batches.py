@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -80,7 +80,7 @@ def as_batches(data: DataLike, ports: Sequence[Port], size: int | None = None) -
         raise UsageError(
             f"data are paths, or mappings of names to arrays, not {type(data).__name__}; the inputs are {names}"
         )
-    return Batches(data, ports, size)  # type: ignore[arg-type]  # each set is looked at when it is its turn
+    return Batches(cast(Iterable[Feeds], data), ports, size)  # each set is looked at when it is its turn
 
 
 def batches_of(data: Iterable[Feeds], ports: Sequence[Port], size: int | None) -> Iterator[Feeds]:

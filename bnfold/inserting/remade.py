@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from onnx import ModelProto
 
 from bnfold.model.container import Container
+from bnfold.model.savable import Savable
 from bnfold.model.writing import Staged, staged
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Remade:
+class Remade(Savable):
     """A new model, and the one that it came from.
 
     Attributes:
@@ -28,16 +29,6 @@ class Remade:
     model: ModelProto
     remarks: tuple[str, ...] = ()
     fresh: frozenset[str] = frozenset()
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model: lossless, and in one step.
-
-        Raises:
-            TargetError: the place can not be written to.
-            ExternalDataError: a file of weights that has to be copied can not be read.
-        """
-        with self.staged(path) as work:
-            work.commit()
 
     @contextmanager
     def staged(self, path: str | os.PathLike[str]) -> Iterator[Staged]:

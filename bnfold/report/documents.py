@@ -62,14 +62,15 @@ def insert_json(result: InsertResult, report: CheckReport | None, *, model: str,
     }
 
 
-def calibrate_json(result: CalibrateResult, *, model: str, output: str) -> dict[str, Any]:
-    """The whole outcome of a calibration."""
+def calibrate_json(result: CalibrateResult, report: CheckReport, *, model: str, output: str | None) -> dict[str, Any]:
+    """The whole outcome of a calibration; the arguments are those of `fold_json`."""
     return {
         **_header(model),
         "output": output,
         "calibrated": [asdict(entry) for entry in result.calibrated],
         "skipped": [asdict(entry) for entry in result.skipped],
         "remarks": list(result.remarks),
+        "check": check_json(report),
     }
 
 

@@ -7,7 +7,7 @@ time it reads one back, and `torch.compile` could not see through it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from onnx import TensorProto
@@ -80,7 +80,7 @@ def numbers(value: Tensor | Host) -> list[Number]:
 
 def integers(value: Tensor | Host) -> list[int]:
     """The elements of a vector of integers; sizes stay the symbols they are."""
-    return numbers(value)  # type: ignore[return-value]
+    return cast(list[int], numbers(value))
 
 
 def number(value: Tensor | Host) -> Number:

@@ -14,6 +14,7 @@ from bnfold.checking import CheckReport
 from bnfold.folding.fold import FoldResult
 from bnfold.inserting.insert import InsertResult
 from bnfold.model.container import Container
+from bnfold.model.savable import Savable
 from bnfold.model.writing import Staged, staged
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Scores:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainResult:
+class TrainResult(Savable):
     """A trained model and its fold. True where the two are proved equal.
 
     Attributes:
@@ -71,16 +72,6 @@ class TrainResult:
 
     def __bool__(self) -> bool:
         return bool(self.report)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trained model: lossless, and in one step; ``folded.save`` writes the other.
-
-        Raises:
-            TargetError: the place can not be written to.
-            ExternalDataError: a file of weights that has to be copied can not be read.
-        """
-        with self.staged(path) as work:
-            work.commit()
 
     @contextmanager
     def staged(self, path: str | os.PathLike[str]) -> Iterator[Staged]:
