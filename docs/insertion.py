@@ -19,7 +19,8 @@ from onnx import ModelProto
 
 import bnfold
 from bnfold.inserting.insert import insert
-from bnfold.runtime import SizeSearch, draw_inputs, open_session
+from bnfold.runtime import Session, SizeSearch, draw_inputs, open_session
+from bnfold.runtime.arrays import Array
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "insertion.md"
@@ -28,7 +29,7 @@ TRAINED = "train_mode_bn_3out.onnx"
 """It holds nothing but a BatchNormalization."""
 BEGIN, END = "<!-- table: written by docs/insertion.py -->", "<!-- end of table -->"
 DRAWS = 2
-HEAD = """| model, folded | put in | passed over | identity | folded again |
+HEAD = """| model, folded | put in | passed over | identity | folded again, with data or without |
 |---|---:|---|---|---|
 """
 
@@ -46,21 +47,26 @@ def _row(path: Path) -> str:
     if not result:
         return f"| `{path.name}` | 0 | {over} |  |  |"
     same = "every bit the same" if is_same(model, result.model) else "**other bits**"
-    back = bnfold.fold(result.model, freeze_initializers=True).model
-    nodes = "the same operators" if _operators(back) == _operators(model) else "**other operators**"
+    made = result.model, insert(model, drawn(open_session(model.SerializeToString()))).model
+    back = [_operators(bnfold.fold(each, freeze_initializers=True).model) for each in made]
+    nodes = "the same operators" if back == [_operators(model)] * len(made) else "**other operators**"
     return f"| `{path.name}` | {len(result.inserted)} | {over} | {same} | {nodes} |"
 
 
 def is_same(model: ModelProto, made: ModelProto) -> bool:
     """Whether onnxruntime, graph optimisation off, gives the same bits for both."""
     before, after = (open_session(each.SerializeToString()) for each in (model, made))
-    sizes = SizeSearch(before, seed=0).first()
-    for draw in range(DRAWS):
-        feeds = draw_inputs(before.inputs, seed=9, draw=draw, sizes=sizes)
+    for feeds in drawn(before):
         wanted, found = before.run(feeds), after.run(feeds)
         if not all(np.array_equal(values, found[name]) for name, values in wanted.items()):
             return False
     return True
+
+
+def drawn(session: Session) -> list[dict[str, Array]]:
+    """Seeded inputs."""
+    sizes = SizeSearch(session, seed=0).first()
+    return [draw_inputs(session.inputs, seed=9, draw=draw, sizes=sizes) for draw in range(DRAWS)]
 
 
 def _operators(model: ModelProto) -> Counter[str]:

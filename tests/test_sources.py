@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import onnx.version_converter
 import pytest
-from onnx import ModelProto, TensorProto, defs, helper
+from onnx import ModelProto, TensorProto, defs, helper, numpy_helper
 from support import (
     Array,
     Feeds,
@@ -172,6 +172,23 @@ def test_parameters_shared_between_roles_and_nodes_fold() -> None:
     shared = np.abs(S) + np.float32(0.5)
     nodes = "a = BatchNormalization (c, k, k, k, k) t = Conv (a, P) y = BatchNormalization (t, k, b, m, k)"
     check_fold(behind_conv(nodes, P=normal(C, C, 1, 1), k=shared), leaves=["Conv", "Conv"])
+
+
+@pytest.mark.parametrize(("beside", "is_one"), [(0.0, True), (2.0**-20, False)])
+def test_scale_that_is_the_root_as_float32_holds_it_changes_no_bit_of_the_weights(beside: float, is_one: bool) -> None:
+    """Its quotient in float64 is not 1, and left a shift of 1e-9 behind a MatMul, which has no bias to take it."""
+    variance, mean = np.geomspace(1e-3, 9.0, C).astype(np.float32), normal(C)
+    scale = np.sqrt(variance + np.float32(1e-5)) * np.float32(1 + beside)
+    model = graph_model(
+        "(float[N,4] x) => (float[N,8] y) { h = MatMul(x, w) y = BatchNormalization(h, s, m, m, v) }",
+        w=normal(4, C),
+        s=scale,
+        m=mean,
+        v=variance,
+    )
+    check_fold(model, leaves=["MatMul"] if is_one else ["MatMul", "Add"])
+    weight = next(tensor for tensor in bnfold.fold(model).model.graph.initializer if tensor.dims == [4, C])
+    assert np.array_equal(numpy_helper.to_array(weight), normal(4, C)) == is_one
 
 
 def test_one_channel_folds() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from onnx import TensorProto
 
 from bnfold.affine import Affine
 from bnfold.model.broadcasting import aligned_shape
@@ -20,6 +21,9 @@ from bnfold.ops.rule import Operator, Placed, Refusal
 
 BATCH_NORMALIZATION = "BatchNormalization"
 ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div"})
+
+UNRESOLVED = 4
+"""Unit roundoffs by which a scale of 1 can miss it: sum, root, reciprocal and product of the operator round once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +80,8 @@ def _batch_normalization(op: Operator) -> Source | Refusal:
 
     Given: ``y = scale * (x - mean) / sqrt(var + epsilon) + B``, parameters ``[C]`` over axis 1.
     Result: ``a = scale / sqrt(var + epsilon)``, ``b = B - mean * a`` (ONNX BatchNormalization-1, 6, 7, 9, 14, 15).
+    Where no ``a`` is further from 1 than the operator's own arithmetic rounds, ``a = 1``: ``scale`` is that root as the
+    type holds it (`bnfold.inserting.parameters`), and ``b`` is 0 where bias and mean are the same numbers.
     """
     refusal = refuse_mode(op)
     if refusal is not None:
@@ -94,7 +100,8 @@ def _batch_normalization(op: Operator) -> Source | Refusal:
     channels, size = parameters[0].shape[0], op.dim(0, 1)
     if isinstance(size, int) and size != channels:
         return op.refuse("malformed", f"has parameters of {channels} channels for a value of {size}")
-    affine = _normalizing(*(parameter.wide for parameter in parameters), epsilon=float(op.attribute("epsilon")))
+    epsilon, is_double = float(op.attribute("epsilon")), parameters[0].elem_type == TensorProto.DOUBLE
+    affine = _normalizing(*(parameter.wide for parameter in parameters), epsilon=epsilon, is_double=is_double)
     if not affine.is_finite:
         return op.refuse(
             "not-finite", "has parameters that are not finite, or a variance + epsilon that is not above 0"
@@ -103,10 +110,14 @@ def _batch_normalization(op: Operator) -> Source | Refusal:
 
 
 def _normalizing(
-    scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, variance: np.ndarray, *, epsilon: float
+    scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, variance: np.ndarray, *, epsilon: float, is_double: bool
 ) -> Affine:
+    # Narrower types than float32 are computed in float32, or are so coarse that a scale that is not 1 would count as 1.
+    roundoff = np.finfo(np.float64 if is_double else np.float32).eps / 2
     with np.errstate(all="ignore"):  # what is not finite is refused by the caller
         a = scale / np.sqrt(variance + epsilon)
+        if np.all(np.abs(a - 1) <= UNRESOLVED * roundoff):
+            a = np.ones_like(a)
         return Affine(a, bias - mean * a)
 
 
