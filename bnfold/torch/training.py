@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from math import isfinite
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch.optim import Optimizer
 
-from bnfold.errors import UsageError
+from bnfold.torch.checkpoint import Checkpoint, Progress
+from bnfold.torch.divergence import Diverged, Health
+from bnfold.torch.history import Epoch, History, Step, Watch
 from bnfold.torch.losses import Loss
 from bnfold.torch.module import GraphModule
 from bnfold.torch.recipe import Recipe, device_of, optimizer_for
@@ -32,49 +33,6 @@ class Examples(Protocol):
         """The batches of an epoch, counted from 1."""
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """What came of an epoch.
-
-    Attributes:
-        number: counted from 1.
-        lr: the learning rate at its start.
-        training: the score over its batches, each before its step, in training mode.
-        validation: the score after it.
-        is_best: whether it is the best state so far.
-        seconds: how long it took, validation included.
-    """
-
-    number: int
-    lr: float
-    training: Score
-    validation: Score
-    is_best: bool
-    seconds: float
-
-
-@dataclass(frozen=True)
-class History:
-    """What came of a training.
-
-    Attributes:
-        start: the validation score before the first step.
-        epochs: one after the other.
-        best: the validation score of the state that was kept.
-        best_epoch: after which epoch that was; 0 for the start, where no epoch was better.
-        is_interrupted: whether it was stopped by hand, and is shorter than was asked for.
-    """
-
-    start: Score
-    epochs: tuple[Epoch, ...]
-    best: Score
-    best_epoch: int
-    is_interrupted: bool = False
-
-
-Tell = Callable[[str], None]
-
-
 def train(
     module: GraphModule,
     examples: Examples,
@@ -82,12 +40,14 @@ def train(
     loss: Loss,
     recipe: Recipe,
     *,
-    tell: Tell = lambda text: None,
-    after_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    watch: Watch | None = None,
+    checkpoint: Checkpoint | None = None,
+    resume: bool = False,
 ) -> History:
     """Train a module in place, and leave it on the CPU, in `eval()`, in its best state on the validation data.
 
-    Ctrl-C ends the training after the first epoch, and the best state so far is kept.
+    Ctrl-C ends the training after the first epoch, and so does a divergence after the first that was better than the
+    start; the best state so far is kept.
 
     Args:
         module: what `to_module` made; frozen parameters stay as they are.
@@ -95,23 +55,32 @@ def train(
         validation: gives the batches that states are compared on, each time anew.
         loss: what to make small.
         recipe: the numbers.
-        tell: told what is being done.
-        after_epoch: told what came of each epoch.
+        watch: told of steps and epochs.
+        checkpoint: written after every epoch; None for none.
+        resume: go on from the checkpoint.
 
     Raises:
-        UsageError: a target does not fit the output, or the loss is not finite any more.
+        UsageError: a target does not fit the output, the training diverged before anything was better than the start,
+            or there is no checkpoint of this training to go on from.
+        TargetError: the checkpoint can not be written.
         RuntimeUnavailable: the device is not there.
     """
     device = device_of(recipe)
+    progress = checkpoint.read() if checkpoint is not None and resume else None
     module.to(device)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):  # Dropout draws from torch's global generator, which is the caller's
-        torch.manual_seed(recipe.seed)
-        run = _Run(module, examples, validation, loss, recipe, device, tell)
-        is_interrupted = run.train(after_epoch)
+        _draw_anew(recipe.seed, 0)
+        run = _Run(module, examples, validation, loss, recipe, device, watch or Watch(), checkpoint, progress)
+        is_interrupted, diverged = run.train()
     run.best.restore(module)
     module.to("cpu").eval()
-    return History(run.start, tuple(run.epochs), run.best.score, run.best.epoch, is_interrupted)
+    return History(run.start, tuple(run.epochs), run.best.score, run.best.epoch, is_interrupted, diverged)
+
+
+def _draw_anew(seed: int, epoch: int) -> None:
+    """Let the random numbers of an epoch be a function of the seed and its number, wherever a training was resumed."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]))
 
 
 class _Run:
@@ -125,44 +94,71 @@ class _Run:
         loss: Loss,
         recipe: Recipe,
         device: torch.device,
-        tell: Tell,
+        watch: Watch,
+        checkpoint: Checkpoint | None,
+        progress: Progress | None,
     ) -> None:
         self._module, self._examples, self._validation = module, examples, validation
-        self._loss, self._recipe, self._device, self._tell = loss, recipe, device, tell
+        self._loss, self._recipe, self._device = loss, recipe, device
+        self._watch, self._checkpoint = watch, checkpoint
         self._optimizer = optimizer_for(module, recipe)
-        self.start = self._validated()
-        self.best = Best(module, self.start)
-        self.epochs: list[Epoch] = []
+        self.start = self._validated() if progress is None else progress.start
+        self._health = Health(module, recipe, self.start)
+        self.best = Best.of(module, self.start) if progress is None else progress.best
+        self.epochs = [] if progress is None else list(progress.epochs)
+        if progress is not None:
+            module.load_state_dict(progress.state)
+            self._optimizer.load_state_dict(progress.optimizer)
 
-    def train(self, after_epoch: Callable[[Epoch], None]) -> bool:
-        """All epochs; whether they were interrupted. Before the first is done, an interruption is the caller's."""
+    def train(self) -> tuple[bool, str | None]:
+        """All epochs that are left; whether they were interrupted, and how they diverged.
+
+        An interruption before an epoch is done, or a divergence before one was better, is the caller's.
+        """
         try:
-            for number in range(1, self._recipe.epochs + 1):
-                self.epochs.append(self._epoch(number))
-                after_epoch(self.epochs[-1])
+            for epoch in self.epochs:
+                self._watch.epoch(epoch)
+            for number in range(len(self.epochs) + 1, self._recipe.epochs + 1):
+                self._epoch(number)
         except KeyboardInterrupt:
             if not self.epochs:
                 raise
-            return True
-        return False
+            return True, None
+        except Diverged as error:
+            if not self.best.epoch:
+                raise
+            return False, f"{error}; the best state so far, that of epoch {self.best.epoch}, is kept"
+        return False, None
 
-    def _epoch(self, number: int) -> Epoch:
+    def _epoch(self, number: int) -> None:
         begun = time.perf_counter()
         rate = self._rate(number, 0)
         training = self._trained(number)
         validation = self._validated()
-        is_best = self.best.offer(self._module, validation, number)
-        return Epoch(number, rate, training, validation, is_best, time.perf_counter() - begun)
+        complaint = self._health.complaint(validation, number)
+        is_best = complaint is None and self.best.offer(self._module, validation, number)
+        self.epochs.append(Epoch(number, rate, training, validation, is_best, time.perf_counter() - begun))
+        if complaint is None:
+            self._save()
+        self._watch.epoch(self.epochs[-1])
+        if complaint is not None:
+            raise Diverged(complaint)
+
+    def _save(self) -> None:
+        """Write the checkpoint. A state that diverged never gets into one: there would be nothing to go on from."""
+        if self._checkpoint is None:
+            return
+        state, optimizer = self._module.state_dict(), self._optimizer.state_dict()
+        self._checkpoint.write(Progress(state, optimizer, self.start, self.best, tuple(self.epochs)))
 
     def _trained(self, number: int) -> Score:
         self._module.train()
+        _draw_anew(self._recipe.seed, number)
         tally = Tally(self._loss)
-        for step, batch in enumerate(self._examples.epoch(number)):
-            _set_rate(self._optimizer, self._rate(number, step))
-            value = self._step(batch, tally)
-            if not isfinite(value):
-                raise UsageError(self._diverged(number, step, value))
-            self._tell(self._words(number, step, tally.score))
+        for step, batch in enumerate(self._examples.epoch(number), 1):
+            _set_rate(self._optimizer, self._rate(number, step - 1))
+            self._health.refuse_loss(self._step(batch, tally), step, number)
+            self._watch.step(self._place(number, step, tally.score))
         return tally.score
 
     def _step(self, batch: Batch, tally: Tally) -> float:
@@ -180,21 +176,13 @@ class _Run:
     def _validated(self) -> Score:
         return module_score(self._module, self._validation(), self._loss, self._device)
 
-    def _rate(self, number: int, step: int) -> float:
-        done = (number - 1 + step / self._examples.steps) / self._recipe.epochs
-        return self._recipe.rate * cosine(done)
+    def _rate(self, number: int, done: int) -> float:
+        share = (number - 1 + done / self._examples.steps) / self._recipe.epochs
+        return self._recipe.rate * cosine(share)
 
-    def _words(self, number: int, step: int, score: Score) -> str:
-        accuracy = "" if score.accuracy is None else f", accuracy {score.accuracy:.3f}"
-        place = f"epoch {number}/{self._recipe.epochs}, step {step + 1}/{self._examples.steps}"
-        return f"{place}: loss {score.loss:.4f}{accuracy} (best validation: epoch {self.best.epoch})"
-
-    def _diverged(self, number: int, step: int, value: float) -> str:
-        return (
-            f"the training diverged: the loss is {value:g} in step {step + 1} of epoch {number}; try a lower --lr than "
-            f"{self._recipe.rate:g}, a larger --batch-size, or --include-classifier, and look for extreme values in "
-            "the data"
-        )
+    def _place(self, number: int, step: int, score: Score) -> Step:
+        epochs, steps = self._recipe.epochs, self._examples.steps
+        return Step(number, epochs, step, steps, score, self.best.score, self.best.epoch)
 
 
 def _set_rate(optimizer: Optimizer, rate: float) -> None:
