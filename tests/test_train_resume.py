@@ -80,7 +80,7 @@ def parts(result: Any) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_what_goes_on_comes_to_the_same_bits_as_what_was_not_stopped(tmp_path: Path, optimizer: str) -> None:
-    checkpoint, options = tmp_path / "checkpoint", {"optimizer": optimizer, "epochs": 5}
+    checkpoint, options = tmp_path / "checkpoint", dict[str, Any](optimizer=optimizer, epochs=5)
     stopped(checkpoint, dropping(), **options)
     assert parts(train(dropping(), checkpoint=checkpoint, resume=True, **options)) == parts(
         train(dropping(), **options)
@@ -136,25 +136,22 @@ def child(folder: Path, how: str, width: int = 8) -> subprocess.CompletedProcess
     return subprocess.run([sys.executable, "-c", CHILD, str(folder), how], capture_output=True, text=True, check=False)
 
 
-def resumed_child(folder: Path) -> Any:
-    options = {"epochs": 4, "batch_size": 16, "optimizer": "adam"}
-    resumed, straight = (
-        bnfold.train(folder / "m.onnx", folder / "train.npz", **options, **more)
-        for more in ({"checkpoint": folder / "checkpoint", "resume": True}, {})
-    )
-    assert parts(resumed) == parts(straight)
-    return resumed
+def refuse_other_bits(folder: Path) -> None:
+    options: dict[str, Any] = {"epochs": 4, "batch_size": 16, "optimizer": "adam"}
+    model, data = folder / "m.onnx", folder / "train.npz"
+    resumed = bnfold.train(model, data, checkpoint=folder / "checkpoint", resume=True, **options)
+    assert parts(resumed) == parts(bnfold.train(model, data, **options))
 
 
 def test_kill_9_in_the_third_epoch_and_the_same_bits_after_all(tmp_path: Path) -> None:
     assert child(tmp_path, "in a step").returncode == -signal.SIGKILL
-    resumed_child(tmp_path)
+    refuse_other_bits(tmp_path)
 
 
 def test_a_kill_in_the_middle_of_writing_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
     assert child(tmp_path, "while writing").returncode == -signal.SIGXFSZ
     assert (tmp_path / "checkpoint.part").exists()
-    resumed_child(tmp_path)
+    refuse_other_bits(tmp_path)
     assert not (tmp_path / "checkpoint.part").exists()
 
 
@@ -168,7 +165,7 @@ def test_a_disk_that_is_full_is_told_of_and_the_checkpoint_before_it_stays(
     done = child(tmp_path, "full disk", width)
     assert done.stderr == f"the checkpoint '{tmp_path / 'checkpoint'}' can not be written: {said}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "m.onnx", "train.npz"]
-    resumed_child(tmp_path)
+    refuse_other_bits(tmp_path)
 
 
 def other_data() -> dict[str, Any]:
