@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol, runtime_checkable
+from itertools import islice
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from bnfold.torch.checkpoint import Checkpoint, Progress
+from bnfold.torch.distributed import World, joined, local_device
 from bnfold.torch.divergence import Diverged, Health
 from bnfold.torch.history import Epoch, History, Step, Watch
 from bnfold.torch.losses import Loss
 from bnfold.torch.module import GraphModule
 from bnfold.torch.recipe import Recipe, device_of, optimizer_for
 from bnfold.torch.schedule import cosine
-from bnfold.torch.scores import Batch, Score, Tally, module_score, to_tensors
+from bnfold.torch.scores import Batch, Counts, Score, counted, module_counts, to_tensors
 from bnfold.torch.state import Best
 
 
@@ -43,8 +46,12 @@ def train(
     watch: Watch | None = None,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
+    synchronize: bool = True,
 ) -> History:
     """Train a module in place, and leave it on the CPU, in `eval()`, in its best state on the validation data.
+
+    Of several processes (`bnfold.torch.distributed`), each calls this with the same arguments, trains on its part of
+    every batch, and has the same module in the end; the first one writes checkpoints and is watched.
 
     Ctrl-C ends the training after the first epoch, and so does a divergence after the first that was better than the
     start; the best state so far is kept.
@@ -58,29 +65,35 @@ def train(
         watch: told of steps and epochs.
         checkpoint: written after every epoch; None for none.
         resume: go on from the checkpoint.
+        synchronize: of several processes, whether a BatchNormalization normalizes by the batch of all of them.
 
     Raises:
         UsageError: a target does not fit the output, the training diverged before anything was better than the start,
             or there is no checkpoint of this training to go on from.
         TargetError: the checkpoint can not be written.
-        RuntimeUnavailable: the device is not there.
+        RuntimeUnavailable: the device is not there, or another process is lost.
     """
-    device = device_of(recipe)
+    device_of(recipe)
+    device = local_device(recipe)
     progress = checkpoint.read() if checkpoint is not None and resume else None
     module.to(device)
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):  # Dropout draws from torch's global generator, which is the caller's
-        _draw_anew(recipe.seed, 0)
-        run = _Run(module, examples, validation, loss, recipe, device, watch or Watch(), checkpoint, progress)
+    # Dropout draws from torch's global generator, which is the caller's.
+    with torch.random.fork_rng(devices), joined(recipe) as world:
+        if synchronize and world.size > 1:
+            module.synchronize()
+        watch = watch if watch is not None and world.is_first else Watch()
+        run = _Run(module, examples, validation, loss, recipe, device, watch, checkpoint, progress, world)
         is_interrupted, diverged = run.train()
     run.best.restore(module)
     module.to("cpu").eval()
     return History(run.start, tuple(run.epochs), run.best.score, run.best.epoch, is_interrupted, diverged)
 
 
-def _draw_anew(seed: int, epoch: int) -> None:
+def _draw_anew(seed: int, epoch: int, rank: int) -> None:
     """Let the random numbers of an epoch be a function of the seed and its number, wherever a training was resumed."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]))
+    drawn = np.random.SeedSequence([seed, epoch, rank] if rank else [seed, epoch])
+    torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0]))
 
 
 class _Run:
@@ -97,7 +110,9 @@ class _Run:
         watch: Watch,
         checkpoint: Checkpoint | None,
         progress: Progress | None,
+        world: World,
     ) -> None:
+        self._world = world
         self._module, self._examples, self._validation = module, examples, validation
         self._loss, self._recipe, self._device = loss, recipe, device
         self._watch, self._checkpoint = watch, checkpoint
@@ -109,6 +124,7 @@ class _Run:
         if progress is not None:
             module.load_state_dict(progress.state)
             self._optimizer.load_state_dict(progress.optimizer)
+        self._parallel: Callable[[Any], Any] | None = None
 
     def train(self) -> tuple[bool, str | None]:
         """All epochs that are left; whether they were interrupted, and how they diverged.
@@ -146,35 +162,43 @@ class _Run:
 
     def _save(self) -> None:
         """Write the checkpoint. A state that diverged never gets into one: there would be nothing to go on from."""
-        if self._checkpoint is None:
+        if self._checkpoint is None or not self._world.is_first:
             return
         state, optimizer = self._module.state_dict(), self._optimizer.state_dict()
         self._checkpoint.write(Progress(state, optimizer, self.start, self.best, tuple(self.epochs)))
 
     def _trained(self, number: int) -> Score:
         self._module.train()
-        _draw_anew(self._recipe.seed, number)
-        tally = Tally(self._loss)
+        _draw_anew(self._recipe.seed, number, self._world.rank)
+        counts = Counts()
         for step, batch in enumerate(self._examples.epoch(number), 1):
             _set_rate(self._optimizer, self._rate(number, step - 1))
-            self._health.refuse_loss(self._step(batch, tally), step, number)
-            self._watch.step(self._place(number, step, tally.score))
-        return tally.score
+            of_step = Counts(*self._world.totals(self._step(self._world.part(batch))))
+            self._health.refuse_loss(of_step.mean, step, number)
+            counts = counts.plus(of_step)
+            self._watch.step(self._place(number, step, counts.score))
+        return counts.score
 
-    def _step(self, batch: Batch, tally: Tally) -> float:
+    def _step(self, batch: Batch) -> Counts:
         inputs, target = to_tensors(batch, self._device)
-        output = self._module(inputs)
-        self._loss.refuse(output, target)
-        loss = self._loss.compute(output, target)
+        if self._parallel is None:
+            self._parallel = self._world.wrapped(self._module, lambda: self._computed(self._module, inputs, target)[0])
+        loss, output = self._computed(self._parallel, inputs, target)
         self._optimizer.zero_grad()
         torch.autograd.backward(loss)
         self._optimizer.step()
-        value = float(loss.detach())
-        tally.add(value, output.detach() if isinstance(output, torch.Tensor) else output, target)
-        return value
+        made = output.detach() if isinstance(output, torch.Tensor) else output
+        return counted(self._loss, float(loss.detach()), made, target)
+
+    def _computed(self, module: Callable[[Any], Any], inputs: Any, target: Tensor) -> tuple[Tensor, Any]:  # noqa: ANN401
+        """The loss of a batch, and the output."""
+        output = module(inputs)
+        self._loss.refuse(output, target)
+        return self._loss.compute(output, target), output
 
     def _validated(self) -> Score:
-        return module_score(self._module, self._validation(), self._loss, self._device)
+        own = islice(self._validation(), self._world.rank, None, self._world.size)
+        return Counts(*self._world.totals(module_counts(self._module, own, self._loss, self._device))).score
 
     def _rate(self, number: int, done: int) -> float:
         share = (number - 1 + done / self._examples.steps) / self._recipe.epochs
