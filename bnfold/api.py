@@ -200,6 +200,7 @@ def train(
     insert: bool = True,
     seed: int = 0,
     device: str = "cpu",
+    synchronize: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     base_dir: str | os.PathLike[str] | None = None,
@@ -226,7 +227,8 @@ def train(
         freeze: names or globs of initializers that stay as they are.
         insert: put BatchNormalizations in first, where there are none.
         seed: of all random numbers; the same one gives the same result on the CPU.
-        device: "cpu", "cuda" or "cuda:N".
+        device: "cpu", "cuda" or "cuda:N"; of several processes on one machine, "cuda" gives each its own.
+        synchronize: of several processes, whether a BatchNormalization normalizes by the batch of all of them.
         checkpoint: a file that is written after every epoch, in one step; the caller removes it. None for none.
         resume: go on from it, with the same model, data and options: on the CPU the result is that of a training which
             was not stopped, bit for bit. Batches of the caller's own have to be a function of the epoch's number.
@@ -265,6 +267,7 @@ def train(
             epochs=epochs,
             seed=seed,
             device=device,
+            synchronize=synchronize,
         ),
         loss=loss,
         batch_size=batch_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,13 @@ def train(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of all random numbers; the same one, the same result on the CPU.")] = 0,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What to train on.")] = "cpu",
+    synchronize: Annotated[
+        bool,
+        typer.Option(
+            "--synchronize/--no-synchronize",
+            help="Under torchrun, normalize by the batch of all processes, or by each one's own part.",
+        ),
+    ] = True,
     checkpoint: Annotated[
         bool,
         typer.Option(
@@ -94,13 +102,16 @@ def train(
 ) -> None:
     """Insert, train, calibrate and fold; write the trained model and its fold, proved equal. Needs torch.
 
-    Ctrl-C keeps the best state so far. So does a training that diverges, with exit status 1.
+    Ctrl-C keeps the best state so far. So does a training that diverges, with exit status 1. Several processes share
+    each batch: torchrun --nproc-per-node 2 -m -- bnfold train ...
     """
     from bnfold.api import train as train_model
 
+    is_first = os.environ.get("RANK", "0") == "0"  # of several processes, which all end with the same models
     places = Places.of(model, output, checkpoint=checkpoint, log=log, plot=plot, json=json)
-    places.refuse(model, (*data, *(validation or ())))
-    places.look_for_checkpoint(resume=resume)
+    if is_first:
+        places.refuse(model, (*data, *(validation or ())))
+        places.look_for_checkpoint(resume=resume)
     insertion = {"position": position, "include_classifier": include_classifier, "reset": reset}
     asked: dict[str, Any] = {name: value for name, value in insertion.items() if value != _INSERTION[name]}
     with recording(log, plot, Path(model).name) as record:
@@ -120,6 +131,7 @@ def train(
                 insert=insert,
                 seed=seed,
                 device=device,
+                synchronize=synchronize,
                 checkpoint=places.checkpoint,
                 resume=resume,
                 progress=display.tell,
@@ -127,7 +139,8 @@ def train(
                 after_epoch=_both(record, display.epoch),
                 **asked,
             )
-        _deliver(result, places, model)
+        if is_first:
+            _deliver(result, places, model)
 
 
 def _both(one: Tell, other: Tell) -> Tell:

@@ -79,11 +79,7 @@ class _Joined(World):
 
     def part(self, batch: Batch) -> Batch:
         rows = len(batch.target)
-        if rows % self.size:
-            raise UsageError(
-                f"a batch of {rows} rows can not be shared evenly by {self.size} processes; --batch-size is that of "
-                "all of them together, and has to be a multiple of their number"
-            )
+        _refuse_uneven(rows, self.size)
         share = rows // self.size
         own = slice(self.rank * share, (self.rank + 1) * share)
         return Batch({name: array[own] for name, array in batch.inputs.items()}, batch.target[own])
@@ -134,6 +130,24 @@ def joined(recipe: Recipe) -> Iterator[World]:
         finally:
             if is_ours:
                 dist.destroy_process_group()
+
+
+def refuse_batch_size(rows: int) -> None:
+    """Look at the size of batches before anything that takes long.
+
+    Raises:
+        UsageError: the processes can not share such a batch evenly.
+    """
+    joined_already = dist.is_available() and dist.is_initialized()
+    _refuse_uneven(rows, dist.get_world_size() if joined_already else int(os.environ.get("WORLD_SIZE", "1")))
+
+
+def _refuse_uneven(rows: int, size: int) -> None:
+    if rows % size:
+        raise UsageError(
+            f"a batch of {rows} rows can not be shared evenly by {size} processes; --batch-size is that of all of them "
+            "together, and has to be a multiple of their number"
+        )
 
 
 def is_launched() -> bool:

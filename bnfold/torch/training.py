@@ -46,7 +46,6 @@ def train(
     watch: Watch | None = None,
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
-    synchronize: bool = True,
 ) -> History:
     """Train a module in place, and leave it on the CPU, in `eval()`, in its best state on the validation data.
 
@@ -65,7 +64,6 @@ def train(
         watch: told of steps and epochs.
         checkpoint: written after every epoch; None for none.
         resume: go on from the checkpoint.
-        synchronize: of several processes, whether a BatchNormalization normalizes by the batch of all of them.
 
     Raises:
         UsageError: a target does not fit the output, the training diverged before anything was better than the start,
@@ -80,7 +78,7 @@ def train(
     devices = [device] if device.type == "cuda" else []
     # Dropout draws from torch's global generator, which is the caller's.
     with torch.random.fork_rng(devices), joined(recipe) as world:
-        if synchronize and world.size > 1:
+        if recipe.synchronize and world.size > 1:
             module.synchronize()
         watch = watch if watch is not None and world.is_first else Watch()
         run = _Run(module, examples, validation, loss, recipe, device, watch, checkpoint, progress, world)

@@ -17,6 +17,7 @@ from bnfold.inserting.options import Options as InsertOptions
 from bnfold.model.container import ModelLike, open_model
 from bnfold.torch import to_module, to_onnx
 from bnfold.torch.checkpoint import Checkpoint, refuse_missing
+from bnfold.torch.distributed import refuse_batch_size
 from bnfold.torch.history import History, Watch
 from bnfold.torch.losses import Compute, Loss, loss_of
 from bnfold.torch.module import GraphModule
@@ -98,6 +99,7 @@ def train(
     """
     container, loss = open_model(model, base_dir=base_dir), loss_of(options.loss)
     device_of(options.recipe)  # before anything that takes long
+    refuse_batch_size(options.batch_size)
     sources = sources_for(data, validation, ports_of(container), options.batch_size, options.recipe.seed)
     tell("inserting")
     prepared = prepare(container, sources.feeds, options.insertion)
