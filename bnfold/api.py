@@ -29,8 +29,8 @@ from bnfold.runtime import open_session
 if TYPE_CHECKING:
     from bnfold.checking import CheckReport
     from bnfold.checking.subject import Model
+    from bnfold.torch.history import Epoch, Step
     from bnfold.torch.losses import Compute
-    from bnfold.torch.training import Epoch
     from bnfold.training.reading import ExamplesLike
     from bnfold.training.result import TrainResult
     from bnfold.training.sources import TrainingLike
@@ -200,8 +200,12 @@ def train(
     insert: bool = True,
     seed: int = 0,
     device: str = "cpu",
+    synchronize: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     base_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] = lambda text: None,
+    after_step: Callable[[Step], None] | None = None,
     after_epoch: Callable[[Epoch], None] = lambda epoch: None,
     **insertion: Any,  # noqa: ANN401 - the fields of Options
 ) -> TrainResult:
@@ -223,22 +227,32 @@ def train(
         freeze: names or globs of initializers that stay as they are.
         insert: put BatchNormalizations in first, where there are none.
         seed: of all random numbers; the same one gives the same result on the CPU.
-        device: "cpu", "cuda" or "cuda:N".
+        device: "cpu", "cuda" or "cuda:N"; of several processes on one machine, "cuda" gives each its own.
+        synchronize: of several processes, whether a BatchNormalization normalizes by the batch of all of them.
+        checkpoint: a file that is written after every epoch, in one step; the caller removes it. None for none.
+        resume: go on from it, with the same model, data and options: on the CPU the result is that of a training which
+            was not stopped, bit for bit. Batches of the caller's own have to be a function of the epoch's number.
         base_dir: the folder of external data, when the model is not given as a path.
         progress: called with what is being done.
-        after_epoch: called with what came of each epoch.
+        after_step: called with where the training is; None lets `progress` have it in words.
+        after_epoch: called with what came of each epoch, those before a resumption first.
         **insertion: the fields of `bnfold.inserting.options.Options`, as for `insert`.
 
     Returns:
         The result: ``.model`` and ``.save(path)``, the trained model; ``.folded``, its fold, with ``.save(path)`` too;
-        ``.scores``, ``.history``, ``.report``.
+        ``.scores``, ``.history``, ``.report``. Of a training that was interrupted by Ctrl-C after an epoch, or diverged
+        after one that was better than the start, it is the best state so far: ``.history.is_interrupted`` and
+        ``.history.diverged`` say so.
 
     Raises:
         ModelError, ExternalDataError: the model can not be read or run, or has an operator that is unknown to torch.
-        UsageError: options or data do not do, or the training diverged.
+        UsageError: options or data do not do, the training diverged before anything was better than the start, or the
+            checkpoint is not there or that of another training.
+        TargetError: the checkpoint can not be written.
         RuntimeUnavailable: torch, onnxruntime or the device is not there.
         DifferenceFound: the trained model and its fold do not compute the same.
     """
+    from bnfold.torch.history import Watch
     from bnfold.torch.recipe import Recipe
     from bnfold.training import train as _training
 
@@ -253,15 +267,17 @@ def train(
             epochs=epochs,
             seed=seed,
             device=device,
+            synchronize=synchronize,
         ),
         loss=loss,
         batch_size=batch_size,
         freeze=tuple(freeze),
         insertion=InsertOptions(**insertion) if insert else None,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        resume=resume,
     )
-    result = _training.train(
-        model, data, validation, options, base_dir=base_dir, tell=progress, after_epoch=after_epoch
-    )
+    watch = Watch(after_step or (lambda step: progress(str(step))), after_epoch)
+    result = _training.train(model, data, validation, options, base_dir=base_dir, tell=progress, watch=watch)
     if not result:
         raise DifferenceFound(f"the fold of the trained model: {describe_failure(result.report)}")
     return result

@@ -1,4 +1,4 @@
-"""One of two processes that train on halves of a batch: python torch_processes.py RANK STORE MODEL DATA OUT."""
+"""One of two processes that train on halves of a batch: python torch_processes.py RANK STORE MODEL DATA OUT HOW."""
 
 import sys
 import warnings
@@ -9,10 +9,13 @@ import torch.distributed as dist
 
 from bnfold.torch import to_module
 
-rank, store, model, data, out = sys.argv[1:]
+rank, store, model, data, out, how = sys.argv[1:]
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=2)
 module = to_module(model).double().train()
-module.synchronize()
+if how == "synchronized":
+    module.synchronize()
+else:
+    module.modes.eval()  # frozen: normalizes by its running statistics, and leaves them alone
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # DDP's own
     parallel = torch.nn.parallel.DistributedDataParallel(module)

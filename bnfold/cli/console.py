@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnfold.errors import UsageError
+from bnfold.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,21 +24,46 @@ PATIENCE = 2.0
 
 
 def protect(files: Iterable[Path], *targets: str | Path | None) -> None:
-    """Let nothing be written over a file that the model was read from, itself or its weights.
+    """Let nothing be written over a file that a command reads, or that it writes something else to.
 
     Raises:
-        UsageError: a target is one of the files.
+        UsageError: a target is one of the files, or one is named twice.
     """
-    for target in (Path(target) for target in targets if target):
+    paths, files = [Path(target) for target in targets if target], tuple(files)
+    for number, target in enumerate(paths):
         if any(_same(target, file) for file in files):
-            raise UsageError(f"'{target}' is the model itself, or holds its weights; give another output")
+            raise UsageError(f"'{target}' is the model itself, or holds its weights or the data; give another output")
+        if any(_same(target, other) for other in paths[:number] if not _is_device(other)):
+            raise UsageError(f"'{target}' would be written twice, with something else each time; give another output")
 
 
 def _same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
     except OSError:  # there is no such file, or there can be none: writing will tell
-        return False
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file()
+
+
+def refuse_unwritable(*targets: str | Path | None) -> None:
+    """Look for places that nothing can be written to, before anything that takes long.
+
+    Raises:
+        TargetError: there is one.
+    """
+    for target in (Path(target) for target in targets if target):
+        if target.is_dir():
+            raise TargetError(f"'{target}' is a folder; name a file in it")
+        if _is_device(target):
+            continue
+        try:
+            with tempfile.TemporaryFile(dir=target.parent):
+                pass
+        except OSError as error:
+            raise TargetError(f"'{target}' can not be written: {error.strerror}") from error
 
 
 def open_console(*, quiet: bool = False) -> Console:

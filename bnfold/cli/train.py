@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json as documents
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import open_console, protect, showing_progress
-from bnfold.cli.writing import beside
-from bnfold.errors import TargetError
+from bnfold.cli.console import open_console, protect
+from bnfold.cli.places import Places
+from bnfold.cli.recording import recording
+from bnfold.cli.watching import watching
 
 if TYPE_CHECKING:
-    from bnfold.torch.training import Epoch
+    from bnfold.torch.history import Epoch
     from bnfold.training.result import TrainResult
+
+Tell: TypeAlias = "Callable[[Epoch], None]"
 
 _INSERTION: dict[str, Any] = {"position": "before-activation", "include_classifier": False, "reset": False}
 """The defaults; what is none of them was asked for, and is refused beside --no-insert."""
@@ -68,73 +71,110 @@ def train(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of all random numbers; the same one, the same result on the CPU.")] = 0,
     device: Annotated[str, typer.Option(metavar="cpu|cuda", help="What to train on.")] = "cpu",
+    synchronize: Annotated[
+        bool,
+        typer.Option(
+            "--synchronize/--no-synchronize",
+            help="Under torchrun, normalize by the batch of all processes, or by each one's own part.",
+        ),
+    ] = True,
+    checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--checkpoint/--no-checkpoint",
+            help="Write <output>.checkpoint after every epoch; it is removed when the models are written.",
+        ),
+    ] = True,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from there with a training that was stopped; same data, same options."),
+    ] = False,
     log: Annotated[
         str | None, typer.Option("--log", metavar="METRICS.jsonl", help="Write a line of JSON per epoch.")
     ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            "--plot", metavar="CURVES.png", help="Draw loss and accuracy; .png, .svg or .pdf. Needs matplotlib."
+        ),
+    ] = None,
     json: shared.Json = None,
 ) -> None:
-    """Insert, train, calibrate and fold; write the trained model and its fold, proved equal. Needs torch."""
-    from bnfold import report as reports
+    """Insert, train, calibrate and fold; write the trained model and its fold, proved equal. Needs torch.
+
+    Ctrl-C keeps the best state so far. So does a training that diverges, with exit status 1. Several processes share
+    each batch: torchrun --nproc-per-node 2 -m -- bnfold train ...
+    """
     from bnfold.api import train as train_model
 
-    target = Path(output) if output else beside(model, "trained")
-    target_folded = beside(str(target), "folded")
-    protect((Path(model), *map(Path, (*data, *(validation or ())))), target, target_folded, log, json)
+    is_first = os.environ.get("RANK", "0") == "0"  # of several processes, which all end with the same models
+    places = Places.of(model, output, checkpoint=checkpoint, log=log, plot=plot, json=json)
+    if is_first:
+        places.refuse(model, (*data, *(validation or ())))
+        places.look_for_checkpoint(resume=resume)
     insertion = {"position": position, "include_classifier": include_classifier, "reset": reset}
     asked: dict[str, Any] = {name: value for name, value in insertion.items() if value != _INSERTION[name]}
-    with showing_progress() as progress, _logging(log) as after_epoch:
-        result = train_model(
-            model,
-            data,
-            validation,
-            loss=loss,
-            optimizer=optimizer,
-            lr=lr,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            epochs=epochs,
-            batch_size=batch_size,
-            freeze=freeze or (),
-            insert=insert,
-            seed=seed,
-            device=device,
-            progress=progress,
-            after_epoch=after_epoch,
-            **asked,
-        )
-    protect(result.container.files, target, target_folded, log, json)
-    console = open_console(quiet=json == "-")
+    with recording(log, plot, Path(model).name) as record:
+        with watching(epochs, quiet=json == "-") as display:
+            result = train_model(
+                model,
+                data,
+                validation,
+                loss=loss,
+                optimizer=optimizer,
+                lr=lr,
+                momentum=momentum,
+                weight_decay=weight_decay,
+                epochs=epochs,
+                batch_size=batch_size,
+                freeze=freeze or (),
+                insert=insert,
+                seed=seed,
+                device=device,
+                synchronize=synchronize,
+                checkpoint=places.checkpoint,
+                resume=resume,
+                progress=display.tell,
+                after_step=display.step,
+                after_epoch=_both(record, display.epoch),
+                **asked,
+            )
+        if is_first:
+            _deliver(result, places, model)
+
+
+def _both(one: Tell, other: Tell) -> Tell:
+    def tell(epoch: Epoch) -> None:
+        one(epoch)
+        other(epoch)
+
+    return tell
+
+
+def _deliver(result: TrainResult, places: Places, model: str) -> None:
+    """Report what came of the training, and write it; what diverged is good for something, and no success."""
+    from bnfold import report as reports
+
+    protect(result.container.files, *places.files)
+    console = open_console(quiet=places.json == "-")
     reports.train_text(console, result, name=Path(model).name)
-    _write(result, target, target_folded)
-    for path in (target, target_folded):
+    _write(result, places)
+    for path in (places.trained, places.folded):
         console.print(f"wrote {path}", markup=False)
-    if json:
-        document = reports.train_json(result, model=model, output=str(target), folded=str(target_folded))
-        reports.write_json(document, json)
+    if places.checkpoint is not None and result.history.is_interrupted:
+        console.print(f"kept {places.checkpoint}, from which --resume goes on", markup=False)
+    if places.json:
+        document = reports.train_json(result, model=model, output=str(places.trained), folded=str(places.folded))
+        reports.write_json(document, places.json)
+    if result.history.diverged is not None:
+        print(f"bnfold: {result.history.diverged}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
-def _write(result: TrainResult, target: Path, target_folded: Path) -> None:
-    """Put both in their places only when both are written."""
-    with result.staged(target) as work, result.folded.staged(target_folded) as folded:
+def _write(result: TrainResult, places: Places) -> None:
+    """Put both models in their places only when both are written; with them, nothing is left to go on with."""
+    with result.staged(places.trained) as work, result.folded.staged(places.folded) as folded:
         work.commit()
         folded.commit()
-
-
-@contextmanager
-def _logging(log: str | None) -> Iterator[Callable[[Epoch], None]]:
-    """A function that writes a line per epoch at once, so that a training can be watched.
-
-    Raises:
-        TargetError: the file can not be written.
-    """
-    if log is None:
-        yield lambda epoch: None
-        return
-    from bnfold.report import epoch_json
-
-    try:
-        file = open(log, "w", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed below; only opening is guarded)
-    except OSError as error:
-        raise TargetError(f"'{log}' can not be written: {error.strerror}") from error
-    with file:
-        yield lambda epoch: print(documents.dumps(epoch_json(epoch)), file=file)
+    if places.checkpoint is not None and not result.history.is_interrupted:
+        places.checkpoint.unlink(missing_ok=True)

@@ -12,8 +12,8 @@ from bnfold.report.documents import SCHEMA, check_json
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bnfold.torch.history import Epoch, Step
     from bnfold.torch.scores import Score
-    from bnfold.torch.training import Epoch
     from bnfold.training.result import TrainResult
 
 
@@ -39,6 +39,8 @@ def train_text(console: Console, result: TrainResult, *, name: str) -> None:
     for entry in result.folded.kept:
         console.print(f"  [yellow]stays[/] {escape(entry.node)}: {escape(entry.reason)} \\[{entry.code}]")
     for remark in result.remarks:
+        if remark == result.history.diverged:
+            continue  # a complaint, which the command makes on stderr
         console.print(f"  [cyan]note[/] {escape(remark)}")
 
 
@@ -73,6 +75,7 @@ def train_json(result: TrainResult, *, model: str, output: str, folded: str) -> 
         "epochs": [epoch_json(epoch) for epoch in result.history.epochs],
         "best_epoch": result.history.best_epoch,
         "interrupted": result.history.is_interrupted,
+        "diverged": result.history.diverged,
         "scores": asdict(result.scores),
         "agreement": result.agreement,
         "folded": [asdict(entry) for entry in result.folded.folded],
@@ -94,3 +97,19 @@ def epoch_json(epoch: Epoch) -> dict[str, Any]:
         "best": epoch.is_best,
         "seconds": round(epoch.seconds, 3),
     }
+
+
+def epoch_line(epoch: Epoch, epochs: int) -> str:
+    """One epoch of so many for a person, with a star where it is the best so far."""
+    mark = " *" if epoch.is_best else ""
+    return f"epoch {epoch.number}/{epochs}: {_words(epoch.training)}; validation {_words(epoch.validation)}{mark}"
+
+
+def step_words(step: Step) -> str:
+    """The scores of an epoch under way, and the best validation so far: by what states are compared on first."""
+    best = step.best.loss if step.best.accuracy is None else step.best.accuracy
+    return f"{_words(step.score)}, best {best:.4f}"
+
+
+def _words(score: Score) -> str:
+    return f"loss {score.loss:.4f}" + ("" if score.accuracy is None else f", accuracy {score.accuracy:.4f}")

@@ -29,6 +29,7 @@ class Recipe:
         epochs: how often to go through the training data.
         seed: of all random numbers; the same one gives the same result on the CPU.
         device: "cpu", "cuda" or "cuda:N".
+        synchronize: of several processes, whether a BatchNormalization normalizes by the batch of all of them.
 
     Raises:
         UsageError: one of them makes no sense.
@@ -41,6 +42,7 @@ class Recipe:
     epochs: int = 10
     seed: int = 0
     device: str = "cpu"
+    synchronize: bool = True
 
     def __post_init__(self) -> None:
         if self.optimizer not in RATES:

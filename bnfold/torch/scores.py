@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NamedTuple, TypeAlias
@@ -46,27 +46,43 @@ class Score:
         return not self.loss >= other.loss
 
 
-class Tally:
-    """Adds a score up, batch after batch, each with the weight of its rows."""
+class Counts(NamedTuple):
+    """What a score is made of; counts of parts add up to those of the whole.
 
-    def __init__(self, loss: Loss) -> None:
-        self._loss = loss
-        self._sum, self._rows = 0.0, 0
-        self._right, self._judged = 0, 0
+    Attributes:
+        loss: the sum over the examples.
+        rows: how many examples.
+        right: how many predictions are right.
+        judged: of how many.
+    """
 
-    def add(self, value: float, output: Any, target: Tensor) -> None:  # noqa: ANN401 (whatever the graph gives)
-        """Enter a batch with its mean loss."""
-        self._sum += value * len(target)
-        self._rows += len(target)
-        if self._loss.right is not None:
-            right = self._loss.right(output, target)
-            self._right += int(right.sum())
-            self._judged += right.numel()
+    loss: float = 0.0
+    rows: float = 0.0
+    right: float = 0.0
+    judged: float = 0.0
+
+    def plus(self, other: Sequence[float]) -> Counts:
+        """Both together."""
+        return Counts(*(one + more for one, more in zip(self, other, strict=True)))
+
+    @property
+    def mean(self) -> float:
+        """The mean loss."""
+        return self.loss / self.rows
 
     @property
     def score(self) -> Score:
-        """Of all that was entered."""
-        return Score(self._sum / self._rows, self._right / self._judged if self._judged else None)
+        """The score that they come to."""
+        return Score(self.mean, self.right / self.judged if self.judged else None)
+
+
+def counted(loss: Loss, value: float, output: Any, target: Tensor) -> Counts:  # noqa: ANN401 (whatever the graph gives)
+    """The counts of a batch with its mean loss."""
+    rows = len(target)
+    if loss.right is None:
+        return Counts(value * rows, rows)
+    right = loss.right(output, target)
+    return Counts(value * rows, rows, int(right.sum()), right.numel())
 
 
 def to_tensors(batch: Batch, device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
@@ -81,8 +97,8 @@ def target_tensor(target: Array) -> Tensor:
     return tensor if tensor.is_floating_point() else tensor.to(torch.int64)
 
 
-def module_score(module: GraphModule, batches: Iterable[Batch], loss: Loss, device: torch.device) -> Score:
-    """The score of a module in `eval()`, in which it is left."""
+def module_counts(module: GraphModule, batches: Iterable[Batch], loss: Loss, device: torch.device) -> Counts:
+    """The counts of a module in `eval()`, in which it is left."""
     module.eval()
 
     def pairs() -> Iterator[Pair]:
@@ -90,7 +106,7 @@ def module_score(module: GraphModule, batches: Iterable[Batch], loss: Loss, devi
             inputs, target = to_tensors(batch, device)
             yield module(inputs), target
 
-    return _score(pairs(), loss)
+    return _counts(pairs(), loss)
 
 
 @torch.no_grad()
@@ -108,13 +124,13 @@ def array_score(outputs: Iterable[tuple[tuple[Array, ...], Array]], loss: Loss) 
             tensors = tuple(torch.from_numpy(array) for array in made)
             yield tensors[0] if len(tensors) == 1 else tensors, target_tensor(target)
 
-    return _score(pairs(), loss)
+    return _counts(pairs(), loss).score
 
 
 @torch.no_grad()
-def _score(pairs: Iterable[Pair], loss: Loss) -> Score:
-    tally = Tally(loss)
+def _counts(pairs: Iterable[Pair], loss: Loss) -> Counts:
+    counts = Counts()
     for output, target in pairs:
         loss.refuse(output, target)
-        tally.add(float(loss.compute(output, target)), output, target)
-    return tally.score
+        counts = counts.plus(counted(loss, float(loss.compute(output, target)), output, target))
+    return counts

@@ -42,7 +42,7 @@ def batch_statistics(x: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, Tenso
     mean, count = sums[:-1] / sums[-1], sums[-1]
     shape = [-1] + [1] * (x.ndim - 2)
     deviations = (x - mean.reshape(shape)).square().sum(axes)  # second, as a difference of squares would cancel
-    return mean, _summed(deviations, group) / count, float(count)
+    return mean, _summed(deviations, group) / count, float(count.detach())
 
 
 def _summed(values: Tensor, group: dist.ProcessGroup) -> Tensor:

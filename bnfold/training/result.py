@@ -18,8 +18,8 @@ from bnfold.model.savable import Savable
 from bnfold.model.writing import Staged, staged
 
 if TYPE_CHECKING:
+    from bnfold.torch.history import History
     from bnfold.torch.scores import Score
-    from bnfold.torch.training import History
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,21 @@ from pathlib import Path
 
 from onnx import ModelProto
 
+from bnfold.errors import UsageError
 from bnfold.folding.fold import fold
 from bnfold.inserting.calibrate import CalibrateOptions, calibrate
 from bnfold.inserting.feeds import Feeds
 from bnfold.inserting.options import Options as InsertOptions
 from bnfold.model.container import ModelLike, open_model
 from bnfold.torch import to_module, to_onnx
+from bnfold.torch.checkpoint import Checkpoint, refuse_missing
+from bnfold.torch.distributed import refuse_batch_size
+from bnfold.torch.history import History, Watch
 from bnfold.torch.losses import Compute, Loss, loss_of
 from bnfold.torch.module import GraphModule
 from bnfold.torch.recipe import Recipe, device_of
-from bnfold.torch.training import Epoch, History
 from bnfold.torch.training import train as train_module
+from bnfold.training.identity import choices_of, identity_of
 from bnfold.training.preparing import Prepared, freeze_parameters, ports_of, prepare
 from bnfold.training.proof import prove_fold, prove_written
 from bnfold.training.reading import ExamplesLike
@@ -41,6 +45,11 @@ class TrainOptions:
         batch_size: rows of a training batch.
         freeze: names or globs of initializers that stay as they are.
         insertion: where BatchNormalizations go first; None for nowhere.
+        checkpoint: a file that is written after every epoch, for a training that is stopped to go on; None for none.
+        resume: go on from that file.
+
+    Raises:
+        UsageError: there is no file to go on from.
     """
 
     recipe: Recipe = field(default_factory=Recipe)
@@ -48,6 +57,15 @@ class TrainOptions:
     batch_size: int = 32
     freeze: tuple[str, ...] = ()
     insertion: InsertOptions | None = field(default_factory=InsertOptions)
+    checkpoint: Path | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.resume:
+            return
+        if self.checkpoint is None:
+            raise UsageError("a training goes on from a checkpoint, and none is named; give checkpoint=")
+        refuse_missing(self.checkpoint)
 
 
 def train(
@@ -58,7 +76,7 @@ def train(
     *,
     base_dir: str | os.PathLike[str] | None = None,
     tell: Tell = lambda text: None,
-    after_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    watch: Watch | None = None,
 ) -> TrainResult:
     """Train a model, and compare it with its fold.
 
@@ -69,16 +87,19 @@ def train(
         options: what the caller asks for.
         base_dir: the folder of external data, when the model is not given as a path.
         tell: told what is being done.
-        after_epoch: told what came of each epoch.
+        watch: told of steps and epochs.
 
     Raises:
         ModelError, ExternalDataError: the model can not be read, run or translated to torch.
-        UsageError: options or data do not do, or the training diverged.
+        UsageError: options or data do not do, the training diverged before anything was better than the start, or the
+            checkpoint is that of another one.
+        TargetError: the checkpoint can not be written.
         RuntimeUnavailable: onnxruntime or the device is not there.
         DifferenceFound: what was trained is not what was written.
     """
     container, loss = open_model(model, base_dir=base_dir), loss_of(options.loss)
     device_of(options.recipe)  # before anything that takes long
+    refuse_batch_size(options.batch_size)
     sources = sources_for(data, validation, ports_of(container), options.batch_size, options.recipe.seed)
     tell("inserting")
     prepared = prepare(container, sources.feeds, options.insertion)
@@ -86,10 +107,27 @@ def train(
     sources.refuse_targets(module, loss)
     frozen = freeze_parameters(module, prepared.model, options.freeze)
     history = train_module(
-        module, sources.examples, sources.held_out.batches, loss, options.recipe, tell=tell, after_epoch=after_epoch
+        module,
+        sources.examples,
+        sources.held_out.batches,
+        loss,
+        options.recipe,
+        watch=watch,
+        checkpoint=_checkpoint(prepared, sources, options, loss, frozen),
+        resume=options.resume,
     )
     tell("calibrating, folding and proving")
     return _finished(module, prepared, sources, loss, history, frozen)
+
+
+def _checkpoint(
+    prepared: Prepared, sources: Sources, options: TrainOptions, loss: Loss, frozen: tuple[str, ...]
+) -> Checkpoint | None:
+    if options.checkpoint is None:
+        return None
+    chosen = {"loss": loss.name, "batch_size": f"{options.batch_size}", "frozen": ", ".join(frozen) or "none"}
+    choices = {**choices_of(options.recipe, options.insertion), **chosen}
+    return Checkpoint(options.checkpoint, identity_of(prepared, sources, choices))
 
 
 def _finished(
@@ -127,6 +165,8 @@ def _calibrated(model: ModelProto, base_dir: Path | None, feeds: Iterable[Feeds]
 
 
 def _remarks(model: ModelProto, history: History, loss: Loss) -> Iterator[str]:
+    if history.diverged is not None:
+        yield history.diverged
     if history.is_interrupted:
         yield f"interrupted after {len(history.epochs)} epochs; the best state so far is kept"
     if not history.best_epoch:
