@@ -179,7 +179,7 @@ def _header(file: IO[bytes], path: Path, start: int | None) -> Header:
     version = np.lib.format.read_magic(file)
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, is_fortran, dtype = reader(file)
-    place = None if start is None else Place(path, start + file.tell(), "F" if is_fortran else "C")
+    place = None if start is None else Place(path.absolute(), start + file.tell(), "F" if is_fortran else "C")
     return Header(shape, dtype, place)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -46,7 +47,7 @@ class Sources:
         """
         output = module_outputs(module, next(iter(self.held_out.batches(2))))[0]
         for table in self.tables:
-            loss.refuse_range(output.shape, table.target, table.where)
+            table.refuse_targets(partial(loss.refuse_range, output.shape))
 
 
 def sources_for(
