@@ -1,10 +1,10 @@
 """Some rows of an array in a file, read where they lie: the rest takes neither time nor memory.
 
-They are read and not mapped, though that is what numpy offers. Measured on a virtual machine, in batches of 64 rows: of a
-file that is not cached, mapping read 100 times as much as was asked for (625 MB instead of 6; the kernel reads around
-each row) and took 4 times as long; of 1000 cached files, it took 10 ms instead of 3.5; of one, half of 0.7 ms. No file
-stays open, of which a process may have 1024, and one that is cut short meanwhile is told of in a sentence, where a
-mapped one ends the process.
+They are read and not mapped, though that is what numpy offers. Measured on a virtual machine, in batches of 64 rows:
+of a file that is not cached, mapping read 100 times as much as was asked for (625 MB instead of 6; the kernel reads
+around each row) and took 4 times as long; of 1000 cached files, it took 10 ms instead of 3.5; of one, half of 0.7 ms.
+No file stays open, of which a process may have 1024, and one that is cut short meanwhile is told of in a sentence,
+where a mapped one ends the process.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from bnfold.inserting.feeds import Feeds
 from bnfold.runtime import FLOATS
 from bnfold.torch.scores import Batch
 from bnfold.training.columns import Column
-from bnfold.training.targets import TARGET, not_finite
+from bnfold.training.rules import TARGET, not_finite
 
 Array = npt.NDArray[Any]
 

@@ -17,8 +17,8 @@ from bnfold.runtime.data import require_fit, stored_sets
 from bnfold.runtime.inputs import STRING
 from bnfold.training.columns import Column, Part
 from bnfold.training.examples import Array, Table, refuse_not_finite_targets
+from bnfold.training.rules import TARGET, refuse_kind, refuse_rows, target_type
 from bnfold.training.scratch import Scratch
-from bnfold.training.targets import TARGET, refuse_kind, target_type
 
 PathLike: TypeAlias = str | os.PathLike[str]
 ExamplesLike: TypeAlias = PathLike | Sequence[PathLike] | Mapping[str, Array]
@@ -127,14 +127,7 @@ def _require_fit(
         )
     require_fit(headers, ports, where)
     refuse_kind(headers[TARGET].shape, headers[TARGET].dtype, where)
-    shapes = {name: headers[name].shape for name in (*(port.name for port in ports), TARGET)}
-    for name, shape in shapes.items():
-        if not shape:
-            raise UsageError(f"'{name}' in {where} is a single value, and examples are arrays [rows, ...]")
-    rows = {name: shape[0] for name, shape in shapes.items()}
-    if len(set(rows.values())) > 1:
-        told = ", ".join(f"{count} in '{name}'" for name, count in rows.items())
-        raise UsageError(f"the arrays in {where} have different numbers of rows ({told})")
+    refuse_rows({name: headers[name].shape for name in (*(port.name for port in ports), TARGET)}, where)
 
 
 def _table(shards: Sequence[_Shard], ports: Sequence[Port], where: str) -> Table:

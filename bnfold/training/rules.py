@@ -1,7 +1,8 @@
-"""What may be a target: numbers, finite ones, in rows."""
+"""What must hold of examples, wherever they come from: as many targets as inputs, and numbers, finite ones."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,20 @@ def refuse_kind(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> Non
     """
     if dtype.kind not in "iuf" or not shape:
         raise UsageError(f"'{TARGET}' in {where} has to be an array of numbers [rows, ...], not {dtype}{list(shape)}")
+
+
+def refuse_rows(shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
+    """Every array has a row per example.
+
+    Raises:
+        UsageError: one has no rows, or another number of them.
+    """
+    for name, shape in shapes.items():
+        if not shape:
+            raise UsageError(f"'{name}' in {where} is a single value, and examples are arrays [rows, ...]")
+    if len({shape[0] for shape in shapes.values()}) > 1:
+        told = ", ".join(f"{shape[0]} in '{name}'" for name, shape in shapes.items())
+        raise UsageError(f"the arrays in {where} have different numbers of rows ({told})")
 
 
 def target_type(*dtypes: np.dtype[Any]) -> np.dtype[Any]:
