@@ -123,7 +123,7 @@ def _telling(what: str) -> Iterator[None]:
         yield
     except BnfoldError:
         raise
-    except Exception as error:
+    except Exception as error:  # the code is the caller's, and may raise anything
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(f"{what}: {text}{_place_of(error)}") from error
 

@@ -55,10 +55,6 @@ def read_table(data: ExamplesLike, ports: Sequence[Port], where: str, tell: Tell
         UsageError: an array is missing, has another type, shape or number of rows than it should, or a target is not
             finite.
     """
-    if any(port.name == TARGET for port in ports):
-        raise UsageError(f"the model has an input called '{TARGET}', the name of what should come out; rename it")
-    if not ports:
-        raise UsageError("the model has no inputs: there is nothing to train it on")
     if isinstance(data, Mapping):
         return _table([_in_memory(data, ports, where)], ports, where)
     paths = [data] if isinstance(data, str | os.PathLike) else data

@@ -17,6 +17,7 @@ from bnfold.torch.training import Examples
 from bnfold.training.examples import HeldOut, Shuffled, Table
 from bnfold.training.functions import epochs_of, found, guarded, is_name
 from bnfold.training.reading import ExamplesLike, Tell, read_table
+from bnfold.training.rules import TARGET
 from bnfold.training.streams import Stream
 
 TrainingLike: TypeAlias = ExamplesLike | Examples | Callable[..., Iterable[Any]]
@@ -73,8 +74,10 @@ def sources_for(
         tell: told what is being done.
 
     Raises:
-        UsageError: the data do not fit the model, are too few, or are batches with nothing to compare states on.
+        UsageError: the data do not fit the model, are too few, or are batches with nothing to compare states on; or
+            the model has no inputs, or one that is called as the target is.
     """
+    _refuse_ports(ports)
     examples = _read(data, ports, "the training data", tell)
     if validation is not None:
         held_out = _read(validation, ports, "the validation data", tell)
@@ -90,6 +93,13 @@ def sources_for(
         tuple(one for one in both if isinstance(one, Table)),
         tuple(one for one in both if isinstance(one, Stream)),
     )
+
+
+def _refuse_ports(ports: Sequence[Port]) -> None:
+    if not ports:
+        raise UsageError("the model has no inputs: there is nothing to train it on")
+    if any(port.name == TARGET for port in ports):
+        raise UsageError(f"the model has an input called '{TARGET}', the name of what should come out; rename it")
 
 
 def _read(data: TrainingLike, ports: Sequence[Port], where: str, tell: Tell) -> Table | Stream:
