@@ -34,6 +34,8 @@ def read_rows(header: Header, rows: Rows) -> Array:
     """
     if header.place is None:
         raise ValueError("an array without a place can not be read by rows")
+    if not header.size:
+        return np.empty((len(rows), *header.shape[1:]), header.dtype)
     if header.place.order == "F":  # a row does not lie together
         return np.asarray(mapped(header)[rows])
     with usage_errors(header.place.path):
