@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from bnfold.checking.subject import Model
     from bnfold.torch.history import Epoch, Step
     from bnfold.torch.losses import Compute
-    from bnfold.training.reading import ExamplesLike
     from bnfold.training.result import TrainResult
     from bnfold.training.sources import TrainingLike
 
@@ -187,7 +186,7 @@ def calibrate(
 def train(
     model: ModelLike,
     data: TrainingLike,
-    validation: ExamplesLike | None = None,
+    validation: TrainingLike | None = None,
     *,
     loss: str | Compute = "cross-entropy",
     optimizer: str = "sgd",
@@ -213,9 +212,10 @@ def train(
 
     Args:
         model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
-        data: what to train on: a mapping of the names of the inputs and "target" to arrays, or paths of files of them;
-            or an object that makes batches itself (`bnfold.torch.training.Examples`).
-        validation: what states are compared on, arrays or paths; None holds a tenth of the data out.
+        data: what to train on: a mapping of the names of the inputs and "target" to arrays, or paths of files of them,
+            which may be larger than memory; a function that yields the batches of an epoch, or "module:function"; or
+            an object that makes batches itself (`bnfold.torch.training.Examples`).
+        validation: what states are compared on, in the same forms; None holds a tenth of the data out.
         loss: "cross-entropy", "mse", "bce", or a function of the output (a tuple of several) and the target that gives
             a scalar tensor. Cross-entropy and bce take logits.
         optimizer: "sgd", "adam" or "adamw".

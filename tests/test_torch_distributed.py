@@ -133,8 +133,7 @@ def interrupted(data: Path, stop: Callable[[subprocess.Popen[str]], Any]) -> str
             assert time.monotonic() - begun < PATIENCE, "no epoch in that time"
             time.sleep(0.1)
         stop(process)
-        said, _ = process.communicate(timeout=PATIENCE)
-    return said
+        return str(process.communicate(timeout=PATIENCE)[0])
 
 
 @needs_gloo

@@ -32,12 +32,15 @@ def train(
         list[str],
         typer.Option(
             metavar="TRAIN.npz",
-            help="What to train on: arrays by input name, and 'target'; a .npz file, or a folder of files.",
+            help="What to train on: arrays by input name, and 'target'; a .npz file, a folder of them, or "
+            "module:function, which yields batches.",
         ),
     ],
     validation: Annotated[
         list[str] | None,
-        typer.Option(metavar="VAL.npz", help="What states are compared on; by default a tenth of the data, held out."),
+        typer.Option(
+            metavar="VAL.npz", help="What states are compared on, alike; by default a tenth of the data, held out."
+        ),
     ] = None,
     output: Annotated[
         str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, overload
@@ -86,15 +86,36 @@ def load_data(paths: Iterable[str | os.PathLike[str]], ports: Sequence[Port]) ->
     """
     sets, remarks = [], []
     for path in paths:
-        for stored in _stored(Path(path), ports):
+        for stored in stored_sets(Path(path), ports):
             found, remark = _fitted(stored, ports)
             sets += found
             remarks += remark
     return Data(ports, sets, tuple(remarks))
 
 
-def _stored(path: Path, ports: Sequence[Port]) -> list[Stored]:
-    """The sets of arrays that a path stands for."""
+def require_fit(headers: Mapping[str, Header], ports: Sequence[Port], where: str, batch: int | None = None) -> None:
+    """Hold what is known of arrays against the inputs of a graph.
+
+    Args:
+        headers: Of the arrays.
+        ports: The inputs.
+        where: What to call the arrays in a message.
+        batch: The first axis of all inputs, where rows are to be cut into batches of it.
+
+    Raises:
+        UsageError: An array is missing, or has another element type or shape.
+    """
+    for port in ports:
+        _require_type(port, headers, where)
+    _require_shapes(ports, headers, where, batch)
+
+
+def stored_sets(path: Path, ports: Sequence[Port]) -> list[Stored]:
+    """The sets of arrays that a path stands for, as `load_data` takes it, with whatever else they hold.
+
+    Raises:
+        UsageError: There are none, or a file can not be read.
+    """
     if not path.is_dir():
         return [_named(stored_file(path), ports)]
     archives, arrays = sorted(path.glob("*.npz")), sorted(path.glob("*.npy"))
@@ -142,12 +163,12 @@ def _plain(name: str) -> str:
 def _fitted(stored: Stored, ports: Sequence[Port]) -> tuple[list[_Set], list[str]]:
     """The sets of inputs that a file holds, and what was done to it."""
     for port in ports:
-        _require_type(port, stored)
+        _require_type(port, stored.headers, str(stored.path))
     batch, rows = _batch_of(ports), _rows_of(stored, ports)
     if batch is None or rows is None or rows <= batch:
-        _require_shapes(ports, stored, None)
+        _require_shapes(ports, stored.headers, str(stored.path), None)
         return [_Set(stored)], []
-    _require_shapes(ports, stored, batch)
+    _require_shapes(ports, stored.headers, str(stored.path), batch)
     count, left = divmod(rows, batch)
     remark = f"the {rows} rows of {stored.path} make {count} sets of {batch}, the batch to which the model is fixed"
     remark += f"; the last {left} are left out" if left else ""
@@ -167,19 +188,20 @@ def _rows_of(stored: Stored, ports: Sequence[Port]) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _require_type(port: Port, stored: Stored) -> None:
-    where = f"in {stored.path}"
-    if port.name not in stored.headers:
-        present = ", ".join(map(repr, stored.headers)) or "nothing"
-        raise UsageError(f"input {port.name!r} is missing {where}, which holds {present}")
-    dtype = stored.headers[port.name].dtype
+def _require_type(port: Port, headers: Mapping[str, Header], where: str) -> None:
+    if port.name not in headers:
+        present = ", ".join(map(repr, headers)) or "nothing"
+        raise UsageError(f"input {port.name!r} is missing in {where}, which holds {present}")
+    dtype = headers[port.name].dtype
     if dtype.hasobject:
         raise UsageError(
-            f"input {port.name!r} {where} holds Python objects, which are not read from files; "
+            f"input {port.name!r} in {where} holds Python objects, which are not read from files; "
             "save strings as array.astype(str)"
         )
     if not _is_of_type(port, dtype):
-        raise UsageError(f"input {port.name!r} {where} has the wrong type: expected {port.dtype}, got {type_of(dtype)}")
+        raise UsageError(
+            f"input {port.name!r} in {where} has the wrong type: expected {port.dtype}, got {type_of(dtype)}"
+        )
 
 
 def _is_of_type(port: Port, dtype: np.dtype[Any]) -> bool:
@@ -187,26 +209,25 @@ def _is_of_type(port: Port, dtype: np.dtype[Any]) -> bool:
     return type_of(dtype) == port.dtype or (port.dtype == bfloat16.NAME and dtype == np.dtype("V2"))
 
 
-def _require_shapes(ports: Sequence[Port], stored: Stored, batch: int | None) -> None:
+def _require_shapes(ports: Sequence[Port], headers: Mapping[str, Header], where: str, batch: int | None) -> None:
     """See to it that fixed axes are as they should be (the first one where it is no batch to be cut), others alike."""
     known: dict[str, tuple[int, str]] = {}
     for port in ports:
-        header = stored.headers[port.name]
+        header = headers[port.name]
         if not _shape_fits(port, header, batch):
             expected = ", ".join("?" if size is None else str(size) for size in port.shape)
             raise UsageError(
-                f"input {port.name!r} in {stored.path} has the wrong shape: "
-                f"expected [{expected}], got {list(header.shape)}"
+                f"input {port.name!r} in {where} has the wrong shape: expected [{expected}], got {list(header.shape)}"
             )
         for axis, size in enumerate(port.shape):
             if not isinstance(size, int):
-                _require_same(axis_key(port, axis), header.shape[axis], port.name, known, stored.path)
+                _require_same(axis_key(port, axis), header.shape[axis], port.name, known, where)
 
 
-def _require_same(key: str, size: int, name: str, known: dict[str, tuple[int, str]], path: Path) -> None:
+def _require_same(key: str, size: int, name: str, known: dict[str, tuple[int, str]], where: str) -> None:
     first, owner = known.setdefault(key, (size, name))
     if first != size:
-        raise UsageError(f"{key!r} is {first} in input {owner!r} and {size} in input {name!r} in {path}")
+        raise UsageError(f"{key!r} is {first} in input {owner!r} and {size} in input {name!r} in {where}")
 
 
 def _shape_fits(port: Port, header: Header, batch: int | None) -> bool:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from bnfold.errors import UsageError
 from bnfold.inserting.feeds import Feeds
+from bnfold.runtime import FLOATS
 from bnfold.torch.scores import Batch
+from bnfold.training.columns import Column
+from bnfold.training.rules import TARGET, not_finite
 
 Array = npt.NDArray[Any]
 
@@ -21,20 +24,37 @@ SCORED = 256
 HELD_OUT = 0.1
 """The share of the training data that states are compared on where no validation data are given."""
 
+RefuseTargets = Callable[[Array, str], None]
+"""Raises a `UsageError` where targets, called so in its message, are out of range."""
+
+
+class HeldOut(Protocol):
+    """What states are compared on: a table, or batches that come from elsewhere."""
+
+    @property
+    def where(self) -> str:
+        """What to call them in a message."""
+
+    def batches(self) -> Iterator[Batch]:
+        """All of them, each time the same."""
+
+    def refuse_targets(self, refuse: RefuseTargets) -> None:
+        """Look at the targets, now or when it is their turn."""
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Examples: one per row of every array.
+    """Examples: one per row of every column.
 
     Attributes:
-        inputs: an array [rows, ...] per input of the model.
+        inputs: a column [rows, ...] per input of the model.
         target: [rows, ...], what should come of them.
         where: what to call them in a message.
         rows: which rows count, in order; all that there are by default.
     """
 
-    inputs: Mapping[str, Array]
-    target: Array
+    inputs: Mapping[str, Column]
+    target: Column
     where: str
     rows: npt.NDArray[np.int64]
 
@@ -42,8 +62,15 @@ class Table:
         return len(self.rows)
 
     def batch(self, rows: npt.NDArray[np.int64]) -> Batch:
-        """Copies of some rows; the rest of a mapped file is not read."""
-        return Batch({name: np.asarray(array[rows]) for name, array in self.inputs.items()}, self.target[rows])
+        """Copies of some rows; nothing else is read of a file.
+
+        Inputs are looked at here, at their turn, and not once at the start: that would read all of a large set before
+        the first step, and the first epoch, or the measuring before it, comes by every row anyway.
+
+        Raises:
+            UsageError: an input is not finite, or a file has changed.
+        """
+        return Batch({name: _finite(name, column, rows) for name, column in self.inputs.items()}, self.target[rows])
 
     def batches(self, size: int = SCORED) -> Iterator[Batch]:
         """All rows in order, a partial last batch among them."""
@@ -53,6 +80,15 @@ class Table:
     def feeds(self, size: int = SCORED) -> Sequence[Feeds]:
         """The inputs alone, as sets that can be gone through again and again."""
         return _Feeds(self, size)
+
+    def refuse_targets(self, refuse: RefuseTargets) -> None:
+        """Look at all targets now: a rare label would show late.
+
+        Raises:
+            UsageError: they are out of range.
+        """
+        ends = [end for _, block in self.target.blocks(self.rows) for end in (block.min(), block.max())]
+        refuse(np.array([min(ends), max(ends)]), self.where)
 
     def split(self, seed: int) -> tuple[Table, Table]:
         """The table in two: what is left, and a tenth that is drawn to be held out.
@@ -68,6 +104,26 @@ class Table:
 
     def _of(self, rows: npt.NDArray[np.int64]) -> Table:
         return Table(self.inputs, self.target, self.where, rows)
+
+
+def refuse_not_finite_targets(table: Table) -> None:
+    """Look at all targets, block by block.
+
+    Raises:
+        UsageError: one is NaN or infinite.
+    """
+    if table.target.dtype.kind != "f":
+        return
+    for rows, block in table.target.blocks(table.rows):
+        if (bad := not_finite(block)) is not None:
+            raise UsageError(f"'{TARGET}' has NaN or infinite values in {table.target.place(int(rows[bad]))}")
+
+
+def _finite(name: str, column: Column, rows: npt.NDArray[np.int64]) -> Array:
+    array = column[rows]
+    if column.dtype.name in FLOATS and (bad := not_finite(array)) is not None:
+        raise UsageError(f"input '{name}' has NaN or infinite values in {column.place(int(rows[bad]))}")
+    return array
 
 
 class _Feeds(Sequence[Feeds]):

@@ -32,14 +32,17 @@ def identity_of(prepared: Prepared, sources: Sources, choices: Mapping[str, str]
         choices: what the caller chose besides.
     """
     nodes = (node.SerializeToString(deterministic=True) for node in prepared.model.graph.node)
-    roles = ("the training data", "the validation data")[-len(sources.tables) :]
     return {
         **choices,
         "the model": _digest(_content(prepared.container)),
         "the graph with what is inserted": _digest(nodes),
-        **{role: _digest(_sample(table)) for role, table in zip(roles, sources.tables, strict=True)},
+        **{_role(table, sources): _digest(_sample(table)) for table in sources.tables},
         "the number of steps in an epoch": str(sources.examples.steps),
     }
+
+
+def _role(table: Table, sources: Sources) -> str:
+    return "the validation data" if table is sources.held_out else "the training data"
 
 
 def choices_of(recipe: Recipe, insertion: InsertOptions | None) -> dict[str, str]:

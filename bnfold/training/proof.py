@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from bnfold.runtime import Session, open_session
 from bnfold.torch.losses import Loss
 from bnfold.torch.module import GraphModule
 from bnfold.torch.scores import Score, array_score, module_outputs
-from bnfold.training.examples import Array, Table
+from bnfold.training.examples import Array, HeldOut
 
 COMPARED = 512
 """Validation examples on which the two graphs are compared, output by output."""
@@ -45,14 +45,14 @@ class Proof:
     report: CheckReport
 
 
-def prove_written(module: GraphModule, model: ModelProto, base_dir: Path | None, table: Table) -> None:
+def prove_written(module: GraphModule, model: ModelProto, base_dir: Path | None, held_out: HeldOut) -> None:
     """The graph computes on onnxruntime what the module computes.
 
     Raises:
         DifferenceFound: it does not.
     """
     session = open_session(model.SerializeToString(), base_dir=base_dir, label="the trained model")
-    batch = next(iter(table.batches()))
+    batch = next(iter(held_out.batches()))
     computed = session.run(batch.inputs)
     for (name, made), expected in zip(computed.items(), module_outputs(module, batch), strict=True):
         apart = np.abs(made.astype(np.float64) - expected).max(initial=0.0)
@@ -65,7 +65,7 @@ def prove_written(module: GraphModule, model: ModelProto, base_dir: Path | None,
 
 
 def prove_fold(
-    model: ModelProto, fresh: frozenset[str], folded: FoldResult, table: Table, loss: Loss, *, has_classes: bool
+    model: ModelProto, fresh: frozenset[str], folded: FoldResult, held_out: HeldOut, loss: Loss, *, has_classes: bool
 ) -> Proof:
     """Trained and folded model as files, since weights may lie in files of their own: compared and scored."""
     with TemporaryDirectory(prefix="bnfold-") as folder:
@@ -73,23 +73,38 @@ def prove_fold(
         with staged(model, before, folded.container.base_dir, fresh) as work:
             work.commit()
         folded.save(after)
-        np.savez(data, allow_pickle=False, **table.batch(table.rows[:COMPARED]).inputs)
-        report = replace(check(before, after, data=data), data=(table.where,))
+        np.savez(data, allow_pickle=False, **_first_of(held_out))
+        report = replace(check(before, after, data=data), data=(held_out.where,))
         sessions = open_session(before), open_session(after)
-        scores = [array_score(_outputs(session, table), loss) for session in sessions]
-        agreement = _agreement(*sessions, table) if has_classes else None
+        scores = [array_score(_outputs(session, held_out), loss) for session in sessions]
+        agreement = _agreement(*sessions, held_out) if has_classes else None
     return Proof(scores[0], scores[1], agreement, report)
 
 
-def _outputs(session: Session, table: Table) -> Iterator[tuple[tuple[Array, ...], Array]]:
-    for batch in table.batches():
+def _first_of(held_out: HeldOut) -> Mapping[str, Array]:
+    """The inputs of the first examples that make one set: a batch of other sizes would be another."""
+    sets: list[Mapping[str, Array]] = []
+    rows = 0
+    for batch in held_out.batches():
+        if sets and any(array.shape[1:] != sets[0][name].shape[1:] for name, array in batch.inputs.items()):
+            break
+        sets.append(batch.inputs)
+        rows += len(batch.target)
+        if rows >= COMPARED:
+            break
+    return {name: np.concatenate([one[name] for one in sets])[:COMPARED] for name in sets[0]}
+
+
+def _outputs(session: Session, held_out: HeldOut) -> Iterator[tuple[tuple[Array, ...], Array]]:
+    for batch in held_out.batches():
         yield tuple(session.run(batch.inputs).values()), batch.target
 
 
-def _agreement(one: Session, other: Session, table: Table) -> float:
-    """The share of scores [N, C, ...] whose largest is the same in both."""
+def _agreement(one: Session, other: Session, held_out: HeldOut) -> float:
+    """The share of scores [N, C, ...] whose largest is the same in both, on the same batches."""
     same = total = 0
-    for (first, _), (second, _) in zip(_outputs(one, table), _outputs(other, table), strict=True):
-        equal = first[0].argmax(axis=1) == second[0].argmax(axis=1)
+    for batch in held_out.batches():
+        first, second = (next(iter(session.run(batch.inputs).values())) for session in (one, other))
+        equal = first.argmax(axis=1) == second.argmax(axis=1)
         same, total = same + int(equal.sum()), total + equal.size
     return same / total

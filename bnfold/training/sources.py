@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
-
-import numpy as np
+from functools import partial
+from typing import Any, TypeAlias
 
 from bnfold.errors import UsageError
-from bnfold.inserting.feeds import Feeds, fitted
+from bnfold.inserting.feeds import Feeds
 from bnfold.runtime import Port
 from bnfold.torch.losses import Loss
 from bnfold.torch.module import GraphModule
 from bnfold.torch.scores import Batch, module_outputs
 from bnfold.torch.training import Examples
-from bnfold.training.examples import Shuffled, Table
-from bnfold.training.reading import ExamplesLike, read_table
+from bnfold.training.examples import HeldOut, Shuffled, Table
+from bnfold.training.functions import epochs_of, found, guarded, is_name
+from bnfold.training.reading import ExamplesLike, Tell, read_table
+from bnfold.training.rules import TARGET
+from bnfold.training.streams import Stream
 
-TrainingLike: TypeAlias = ExamplesLike | Examples
-"""What a caller may train on: files or arrays, or an object with `steps` and `epoch` that makes batches of its own."""
+TrainingLike: TypeAlias = ExamplesLike | Examples | Callable[..., Iterable[Any]]
+"""What a caller may train on or compare states on: files or arrays; an object with `steps` and `epoch` that makes
+batches of its own; or a function that yields those of an epoch, itself or as "module:function"."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,26 +34,34 @@ class Sources:
         held_out: what states are compared on.
         feeds: inputs to measure statistics over; can be gone through again and again.
         tables: the examples whose targets can be looked at before the work begins.
+        streams: those whose targets are looked at when it is their turn.
     """
 
     examples: Examples
-    held_out: Table
+    held_out: HeldOut
     feeds: Iterable[Feeds]
     tables: tuple[Table, ...]
+    streams: tuple[Stream, ...] = ()
 
     def refuse_targets(self, module: GraphModule, loss: Loss) -> None:
         """Look at all targets, with an output of the module beside them to know how many classes there are.
 
         Raises:
-            UsageError: there are targets that the loss does not take.
+            UsageError: there are targets that the loss does not take; of streams, from now on.
         """
-        output = module_outputs(module, next(iter(self.held_out.batches(2))))[0]
-        for table in self.tables:
-            loss.refuse_range(output.shape, table.target, table.where)
+        output = module_outputs(module, _first_two(next(iter(self.held_out.batches()))))[0]
+        sets: list[HeldOut] = [*self.tables, *self.streams]
+        for one in sets:
+            one.refuse_targets(partial(loss.refuse_range, output.shape))
 
 
 def sources_for(
-    data: TrainingLike, validation: ExamplesLike | None, ports: Sequence[Port], batch_size: int, seed: int
+    data: TrainingLike,
+    validation: TrainingLike | None,
+    ports: Sequence[Port],
+    batch_size: int,
+    seed: int,
+    tell: Tell = lambda text: None,
 ) -> Sources:
     """The data of a training.
 
@@ -60,48 +71,70 @@ def sources_for(
         ports: the inputs of the model.
         batch_size: rows of a training batch, where the data are no batches yet.
         seed: of the order, and of what is held out.
+        tell: told what is being done.
 
     Raises:
-        UsageError: the data do not fit the model, are too few, or are batches with nothing to compare states on.
+        UsageError: the data do not fit the model, are too few, or are batches with nothing to compare states on; or
+            the model has no inputs, or one that is called as the target is.
     """
-    if isinstance(data, Examples):
-        if validation is None:
-            raise UsageError("data that come as batches need validation data beside them, to compare states on")
-        held_out = read_table(validation, ports, "the validation data")
-        fitting = _Fitting(data, ports)
-        return Sources(fitting, held_out, _Inputs(fitting), (held_out,))
-    table = read_table(data, ports, "the training data")
-    if validation is None:
-        table, held_out = table.split(seed)
+    _refuse_ports(ports)
+    examples = _read(data, ports, "the training data", tell)
+    if validation is not None:
+        held_out = _read(validation, ports, "the validation data", tell)
+    elif isinstance(examples, Stream):
+        raise UsageError("data that come as batches need validation data beside them, to compare states on")
     else:
-        held_out = read_table(validation, ports, "the validation data")
-    return Sources(Shuffled(table, batch_size, seed), held_out, table.feeds(), (table, held_out))
+        examples, held_out = examples.split(seed)
+    both = (examples, held_out)
+    return Sources(
+        examples if isinstance(examples, Stream) else Shuffled(examples, batch_size, seed),
+        held_out,
+        examples.feeds(),
+        tuple(one for one in both if isinstance(one, Table)),
+        tuple(one for one in both if isinstance(one, Stream)),
+    )
 
 
-class _Fitting:
-    """A caller's batches, each held against the model's inputs when it is its turn."""
-
-    def __init__(self, examples: Examples, ports: Sequence[Port]) -> None:
-        if examples.steps < 1:
-            raise UsageError(f"an epoch has 1 batch or more, and `steps` of the training data is {examples.steps}")
-        self._examples, self._ports = examples, ports
-        self.steps = examples.steps
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of an epoch."""
-        step = 0
-        for step, batch in enumerate(self._examples.epoch(number), 1):
-            where = f"batch {step} of epoch {number}"
-            yield Batch(fitted(batch.inputs, self._ports, where), np.asarray(batch.target))
-        if not step:
-            raise UsageError(f"epoch {number} of the training data has no batches")
+def _refuse_ports(ports: Sequence[Port]) -> None:
+    if not ports:
+        raise UsageError("the model has no inputs: there is nothing to train it on")
+    if any(port.name == TARGET for port in ports):
+        raise UsageError(f"the model has an input called '{TARGET}', the name of what should come out; rename it")
 
 
-class _Inputs(Iterable[Feeds]):
-    """The inputs of a first epoch, as often as they are asked for."""
+def _read(data: TrainingLike, ports: Sequence[Port], where: str, tell: Tell) -> Table | Stream:
+    name = _name_in(data, where)
+    if name is not None:
+        return _named(name, ports, where, tell)
+    if isinstance(data, Examples) and not isinstance(data, type):
+        return Stream(data.epoch, ports, where, steps=data.steps)
+    if callable(data):
+        return _called(data, ports, f"{where} {getattr(data, '__name__', type(data).__name__)}", tell)
+    return read_table(data, ports, where, tell)
 
-    def __init__(self, examples: Examples) -> None:
-        self._examples = examples
 
-    def __iter__(self) -> Iterator[Feeds]:
-        return (batch.inputs for batch in self._examples.epoch(1))
+def _name_in(data: TrainingLike, where: str) -> str | None:
+    """The `module:function` that the data are, alone or as the only one of a list."""
+    listed = data if isinstance(data, list | tuple) else [data]
+    names = [one for one in listed if isinstance(one, str) and is_name(one)]
+    if names and len(listed) > 1:
+        raise UsageError(f"{where} are files, or one function, and '{names[0]}' is one of {len(listed)}")
+    return names[0] if names else None
+
+
+def _named(name: str, ports: Sequence[Port], where: str, tell: Tell) -> Stream:
+    made, named = found(name), f"{where} {name}"
+    if isinstance(made, Examples) and not isinstance(made, type):
+        return Stream(guarded(made.epoch, named), ports, named, steps=made.steps, place=f" of {named}", tell=tell)
+    if not callable(made):
+        raise UsageError(f"'{name}' is of type {type(made).__name__}, and should be a function that yields batches")
+    return _called(made, ports, named, tell)
+
+
+def _called(function: Callable[..., object], ports: Sequence[Port], named: str, tell: Tell) -> Stream:
+    return Stream(epochs_of(function, named), ports, named, place=f" of {named}", tell=tell)
+
+
+def _first_two(batch: Batch) -> Batch:
+    """Enough to see the shape of an output."""
+    return Batch({name: array[:2] for name, array in batch.inputs.items()}, batch.target[:2])

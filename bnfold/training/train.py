@@ -26,7 +26,6 @@ from bnfold.torch.training import train as train_module
 from bnfold.training.identity import choices_of, identity_of
 from bnfold.training.preparing import Prepared, freeze_parameters, ports_of, prepare
 from bnfold.training.proof import prove_fold, prove_written
-from bnfold.training.reading import ExamplesLike
 from bnfold.training.result import Scores, TrainResult
 from bnfold.training.sources import Sources, TrainingLike, sources_for
 
@@ -71,7 +70,7 @@ class TrainOptions:
 def train(
     model: ModelLike,
     data: TrainingLike,
-    validation: ExamplesLike | None,
+    validation: TrainingLike | None,
     options: TrainOptions,
     *,
     base_dir: str | os.PathLike[str] | None = None,
@@ -100,7 +99,7 @@ def train(
     container, loss = open_model(model, base_dir=base_dir), loss_of(options.loss)
     device_of(options.recipe)  # before anything that takes long
     refuse_batch_size(options.batch_size)
-    sources = sources_for(data, validation, ports_of(container), options.batch_size, options.recipe.seed)
+    sources = sources_for(data, validation, ports_of(container), options.batch_size, options.recipe.seed, tell)
     tell("inserting")
     prepared = prepare(container, sources.feeds, options.insertion)
     module = to_module(prepared.model, base_dir=container.base_dir)
