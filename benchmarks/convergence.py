@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -93,12 +93,11 @@ def network(task: str, seed: int) -> bytes:
     return exported(TASKS[task].build, TASKS[task].side, seed).SerializeToString()
 
 
-def planned(tasks: Sequence[str] = tuple(TASKS), seeds: Sequence[int] = SEEDS) -> Iterator[Key]:
-    """The trainings, those of one learning rate together."""
-    for name, rate, seed in product(tasks, RATES, seeds):
-        for variant, rates in TASKS[name].variants.items():
-            if rate in rates:
-                yield Key(name, variant, rate, seed)
+def planned(tasks: Iterable[str] = TASKS, variants: Iterable[str] = VARIANTS) -> Iterator[Key]:
+    """The trainings, those of one learning rate and seed together."""
+    for name, rate, seed, variant in product(tasks, RATES, SEEDS, variants):
+        if rate in TASKS[name].variants.get(variant, ()):
+            yield Key(name, variant, rate, seed)
 
 
 def trained(key: Key, task: Task) -> Run:
@@ -180,13 +179,14 @@ def main() -> None:
     """Train what is not in the file yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", nargs="+", default=list(TASKS), choices=list(TASKS), help="some tasks")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), help="some variants")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="some seeds")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file to add to")
     given = parser.parse_args()
     torch.set_num_threads(1)
     there = read(given.results)
-    for key in planned(given.only, given.seeds):
-        if key not in there:
+    for key in planned(given.only, given.variants):
+        if key not in there and key.seed in given.seeds:
             run = trained(key, TASKS[key.task])
             append(run, given.results)
             print(f"{', '.join(map(str, key))}: {run.ended}, test {run.accuracy}, {run.seconds} s", flush=True)
