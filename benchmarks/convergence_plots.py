@@ -11,6 +11,7 @@ from convergence_runs import Run, of
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -26,13 +27,13 @@ COLOURS = {
 STEPS = (("digits", 0.1), ("sigmoids", 0.1), ("fashion", 0.01))
 """Which trainings are shown step by step."""
 
-STYLE = {"font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "savefig.dpi": 85}
+TICKS = (10, 20, 50, 100, 200, 400, 800)
 
 
 def draw(runs: Sequence[Run], folder: Path) -> None:
     """Write steps.png and rates.png; as SVG they would be half as large again."""
     folder.mkdir(exist_ok=True)
-    with plt.rc_context(STYLE):
+    with plt.rc_context({"font.size": 9, "axes.grid": True, "grid.alpha": 0.3, "savefig.dpi": 85}):
         _save(_over_steps(runs), folder / "steps.png")
         _save(_over_rates(runs), folder / "rates.png")
 
@@ -44,9 +45,9 @@ def _save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def _legend(figure: Figure) -> tuple[list[object], list[str]]:
+def _legend(figure: Figure) -> tuple[list[Artist], list[str]]:
     """An entry per variant, whichever panels have it."""
-    found = {}
+    found: dict[str, Artist] = {}
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
         found.update(dict(zip(labels, handles, strict=True)))
@@ -56,11 +57,19 @@ def _legend(figure: Figure) -> tuple[list[object], list[str]]:
 def _over_steps(runs: Sequence[Run]) -> Figure:
     figure, panels = plt.subplots(1, len(STEPS), figsize=(10, 3.2))
     for axes, (task, rate) in zip(panels, STEPS, strict=True):
-        axes.set(title=f"{task}, lr {rate:g}", xlabel="steps", xscale="log", ylim=(0, 1.02))
+        axes.set(title=f"{task}, lr {rate:g}", xlabel="steps", ylim=(0, 1.02))
+        _logarithmic(axes, TICKS)
         for variant in COLOURS:
             _curves(axes, of(runs, task, variant, rate), variant)
     panels[0].set_ylabel("validation accuracy")
     return figure
+
+
+def _logarithmic(axes: Axes, ticks: Sequence[float]) -> None:
+    """Let the horizontal axis be one, marked at these values alone."""
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
 
 
 def _curves(axes: Axes, group: Sequence[Run], variant: str) -> None:
@@ -78,7 +87,8 @@ def _over_rates(runs: Sequence[Run]) -> Figure:
     tasks = [task for task, _ in STEPS]
     figure, panels = plt.subplots(1, len(tasks), figsize=(10, 3.2))
     for axes, task in zip(panels, tasks, strict=True):
-        axes.set(title=task, xlabel="learning rate", xscale="log", ylim=(-0.02, 1.02))
+        axes.set(title=task, xlabel="learning rate", ylim=(-0.02, 1.02))
+        _logarithmic(axes, sorted({run.key.rate for run in runs}))
         for variant in COLOURS:
             _points(axes, [run for run in runs if run.key[:2] == (task, variant)], variant)
     panels[0].set_ylabel("test accuracy")

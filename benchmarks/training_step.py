@@ -75,7 +75,7 @@ CASES = {
 
 def _source_cnn_large() -> nn.Module:
     """The source's network for images of 28x28."""
-    *body, _ = networks.source_cnn_bn_first()
+    body = list(networks.source_cnn_bn_first().children())[:-1]
     return nn.Sequential(*body, nn.Linear(64 * 24 * 24, 10))
 
 
