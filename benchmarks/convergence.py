@@ -184,9 +184,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file to add to")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    there = read(given.results)
     for key in planned(given.only, given.variants):
-        if key not in there and key.seed in given.seeds:
+        if key.seed in given.seeds and key not in read(given.results):  # another process may have added it meanwhile
             run = trained(key, TASKS[key.task])
             append(run, given.results)
             print(f"{', '.join(map(str, key))}: {run.ended}, test {run.accuracy}, {run.seconds} s", flush=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from convergence_runs import Run, of
+from convergence_runs import Run, seeds_of
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
@@ -60,7 +60,7 @@ def _over_steps(runs: Sequence[Run]) -> Figure:
         axes.set(title=f"{task}, lr {rate:g}", xlabel="steps", ylim=(0, 1.02))
         _logarithmic(axes, TICKS)
         for variant in COLOURS:
-            _curves(axes, of(runs, task, variant, rate), variant)
+            _curves(axes, seeds_of(runs, task, variant, rate), variant)
     panels[0].set_ylabel("validation accuracy")
     return figure
 

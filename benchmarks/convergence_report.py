@@ -15,7 +15,7 @@ from math import ceil
 from pathlib import Path
 
 from convergence_plots import draw
-from convergence_runs import TRAINED, Key, Run, of, read
+from convergence_runs import TRAINED, Key, Run, read, seeds_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "training.md"
 PICTURES = PAGE.parent / "images"
@@ -54,7 +54,7 @@ def _rows(runs: Sequence[Run], task: str) -> Iterator[str]:
     columns = (targets.same_rate, targets.any_rate, level, accuracy, gap)
     for rate in sorted({run.key.rate for run in mine}):
         for variant in dict.fromkeys(run.key.variant for run in mine):
-            group = sorted(of(mine, task, variant, rate), key=lambda run: run.key.seed)
+            group = sorted(seeds_of(mine, task, variant, rate), key=lambda run: run.key.seed)
             if group:
                 cells = [_cells(group, cell) for cell in columns]
                 yield f"| {rate:g} | {variant} | {endings(group)} | {' | '.join(cells)} |\n"

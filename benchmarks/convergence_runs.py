@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 RESULTS = Path(__file__).resolve().parent / "results" / "convergence.jsonl"
 
@@ -114,13 +114,12 @@ def line(run: Run) -> str:
     return json.dumps({**run.key._asdict(), **{name: value for name, value in asdict(run).items() if name != "key"}})
 
 
-def of(runs: Iterable[Run], task: str, variant: str, rate: float) -> list[Run]:
+def seeds_of(runs: Iterable[Run], task: str, variant: str, rate: float) -> list[Run]:
     """The trainings that differ in their seed alone."""
     return [run for run in runs if run.key[:3] == (task, variant, rate)]
 
 
-def _run(document: dict[str, object]) -> Run:
-    key = Key(*(document.pop(name) for name in Key._fields))  # type: ignore[arg-type]  # JSON has no types
+def _run(document: dict[str, Any]) -> Run:
+    key = Key(*(document.pop(name) for name in Key._fields))
     proof, right = document.pop("proof"), document.pop("right")
-    made = Proof(**proof) if isinstance(proof, dict) else None
-    return Run(key=key, proof=made, right=tuple(right), **document)  # type: ignore[arg-type]
+    return Run(key=key, proof=None if proof is None else Proof(**proof), right=tuple(right), **document)

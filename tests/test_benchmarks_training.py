@@ -138,12 +138,13 @@ def test_the_pictures_are_drawn_and_small(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("language", ["sh", "py"])
 def test_what_the_page_shows_runs(language: str, tmp_path: Path) -> None:
-    blocks = {found[1]: found[2] for found in PROGRAM.finditer(PAGE.read_text(encoding="utf-8"))}
+    """test_docs.py runs what is marked bash and python, which has to run without torch and scikit-learn."""
+    shown = {found[1]: found[2] for found in PROGRAM.finditer(PAGE.read_text(encoding="utf-8"))}
     (tmp_path / "models").symlink_to(ROOT / "models")
-    command, training, program = blocks["sh"].splitlines()[:2], blocks["sh"].splitlines()[2], blocks["py"]
-    for line in command:
-        _shell(line, tmp_path)
-    _shell(training if language == "sh" else f"python -W error - <<'END'\n{program}END", tmp_path)
+    make_data, make_model, train = shown["sh"].splitlines()
+    _shell(make_data, tmp_path)
+    _shell(make_model, tmp_path)
+    _shell(train if language == "sh" else f"python -W error - <<'END'\n{shown['py']}END", tmp_path)
     assert (tmp_path / "digits.onnx").is_file()
     assert (tmp_path / "digits.folded.onnx").is_file()
 
