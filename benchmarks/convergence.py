@@ -1,6 +1,6 @@
 """Does BatchNormalization do what is claimed of it? Small networks, trained by `bnfold.train` with and without.
 
-    python benchmarks/convergence.py                 # what is not in results/convergence.jsonl yet: half an hour
+    python benchmarks/convergence.py                 # what is not in results/convergence.jsonl yet: an hour on one core
     python benchmarks/convergence.py --only digits   # one task of: digits, sigmoids, fashion
     python benchmarks/convergence_report.py          # the tables and pictures of docs/training.md, from that file
 
@@ -8,7 +8,7 @@ Every network comes from torch without BatchNormalization, is exported to ONNX, 
 (`insert=False`) or with BatchNormalizations inserted (`reset=True`): by SGD without momentum or weight decay, in
 batches of 64, the learning rate going to 0 along bnfold's cosine. It is scored on the validation part every few
 steps; the best state there is kept, its statistics are measured anew, it is folded, and both graphs are run over the
-test part. What is in the file is not trained again, so that several processes may share the work by task and seed.
+test part. What is in the file is not trained again: several processes may share the work by task, variant, rate, seed.
 Fashion-MNIST comes with `apt-get install dataset-fashion-mnist`.
 """
 
@@ -180,12 +180,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", nargs="+", default=list(TASKS), choices=list(TASKS), help="some tasks")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), help="some variants")
+    parser.add_argument("--rates", nargs="+", type=float, default=list(RATES), help="some learning rates")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="some seeds")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file to add to")
     given = parser.parse_args()
     torch.set_num_threads(1)
     for key in planned(given.only, given.variants):
-        if key.seed in given.seeds and key not in read(given.results):  # another process may have added it meanwhile
+        if key.rate not in given.rates or key.seed not in given.seeds:
+            continue
+        if key not in read(given.results):  # another process may have added it meanwhile
             run = trained(key, TASKS[key.task])
             append(run, given.results)
             print(f"{', '.join(map(str, key))}: {run.ended}, test {run.accuracy}, {run.seconds} s", flush=True)
