@@ -346,12 +346,14 @@ def test_the_command_trains_on_a_function_of_the_current_folder(tmp_path: Path) 
     (tmp_path / "digits.py").write_text(MODULE, encoding="utf-8")
     arguments = ("m.onnx", "--epochs", "2", "--validation", "digits:batches")
     done = bnfold_train(tmp_path, *arguments, "--data", "digits:batches")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith("epoch ") for line in done.stderr.splitlines())
     assert "inputs: the validation data digits:batches" in done.stdout
     assert (tmp_path / "m.trained.folded.onnx").exists()
     broken = bnfold_train(tmp_path, *arguments, "--data", "digits:broken")
     assert broken.returncode == 2
-    assert broken.stderr == (
+    assert broken.stderr.endswith(
         "bnfold: the training data digits:broken raised in batch 2 of epoch 2: ValueError: the disk is gone "
         f"({tmp_path / 'digits.py'}, line 14)\n"
     )
+    assert "Traceback" not in broken.stderr

@@ -41,25 +41,29 @@ class BatchNormalization(torch.nn.Module):
         if not self.training:
             y = self._affine(x, scale, bias, mean, var)
             return (y, mean, var) if self._gives_statistics else y
-        y, batch_mean, batch_var = self._normalized(x, scale, bias)
-        new_mean, new_var = self._blended(mean, batch_mean), self._blended(var, batch_var)
+        y, batch_mean, batch_var, correction = self._normalized(x, scale, bias)
+        if self._keeps and not self._gives_statistics:
+            self._update(mean, batch_mean)
+            self._update(var, batch_var, correction)
+            return y
+        new_mean, new_var = self._blended(mean, batch_mean), self._blended(var, batch_var * correction)
         if self._keeps:
             mean.copy_(new_mean)
             var.copy_(new_var)
-        return (y, new_mean, new_var) if self._gives_statistics else y
+        return y, new_mean, new_var
 
-    def _normalized(self, x: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The output, and mean and biased variance of the batch, ``[C]``."""
+    def _normalized(self, x: Tensor, scale: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
+        """The output, mean and variance of the batch, ``[C]``, and by what the variance is to be multiplied."""
         if self.process_group is not None:
             mean, var, count = batch_statistics(x, self.process_group)
             self._refuse_what_can_not_train(x, count)
-            return self._affine(x, scale, bias, mean, var), mean, var
+            return self._affine(x, scale, bias, mean, var), mean, var, 1.0
         count = x.numel() // x.shape[1]
         self._refuse_what_can_not_train(x, count)
         mean, var = torch.zeros_like(scale), torch.zeros_like(scale)
         # A torch momentum of 1 puts the batch's own statistics there; torch's variance is over count - 1.
         y = F.batch_norm(x, mean, var, scale, bias, True, 1.0, self.epsilon)
-        return y, mean, var * ((count - 1) / count)
+        return y, mean, var, (count - 1) / count
 
     def _affine(self, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         """The map that given statistics come to; torch's own function has no gradient for them."""
@@ -68,6 +72,11 @@ class BatchNormalization(torch.nn.Module):
         shape = [-1] + [1] * (x.ndim - 2)
         factor = scale * torch.rsqrt(var + self.epsilon)
         return (x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)
+
+    @torch.no_grad()
+    def _update(self, running: Tensor, batch: Tensor, correction: float = 1.0) -> None:
+        """`_blended`, in place and in two operations: a small network's step is as long as their number."""
+        running.mul_(self.momentum).add_(batch, alpha=(1 - self.momentum) * correction)
 
     def _blended(self, running: Tensor, batch: Tensor) -> Tensor:
         with torch.no_grad():
