@@ -34,7 +34,7 @@ from torch import nn
 
 import bnfold
 from bnfold.runtime import open_session
-from bnfold.torch.training import Epoch
+from bnfold.torch.history import Epoch
 from bnfold.training.result import TrainResult
 
 RATES = (0.01, 0.1, 1.0, 3.0)

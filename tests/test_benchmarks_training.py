@@ -140,16 +140,23 @@ def test_the_pictures_are_drawn_and_small(tmp_path: Path) -> None:
 
 def test_what_the_page_shows_runs(tmp_path: Path) -> None:
     """test_docs.py runs what is marked bash and python, which has to run without torch and scikit-learn."""
-    shown = {found[1]: found[2] for found in PROGRAM.finditer(PAGE.read_text(encoding="utf-8"))}
+    page = PAGE.read_text(encoding="utf-8")
+    (first, several), (program,) = (_shown(page, language) for language in ("sh", "py"))
     (tmp_path / "models").symlink_to(ROOT / "models")
     written = [tmp_path / name for name in ("digits.onnx", "digits.folded.onnx")]
-    for line in shown["sh"].splitlines():
+    for line in first.splitlines():
         _shell(line, tmp_path)
     of_command = [path.read_bytes() for path in written]
     for path in written:
         path.unlink()
-    _shell(f"python -W error - <<'END'\n{shown['py']}END", tmp_path)
+    _shell(f"python -W error - <<'END'\n{program}END", tmp_path)
     assert [path.read_bytes() for path in written] == of_command
+    _shell(several, tmp_path)
+    assert len((tmp_path / "digits.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def _shown(page: str, language: str) -> list[str]:
+    return [found[2] for found in PROGRAM.finditer(page) if found[1] == language]
 
 
 def _shell(line: str, folder: Path) -> None:

@@ -14,6 +14,7 @@ from onnx import ModelProto, numpy_helper
 from support import MODELS, graph_model, normal, op_types, run_ort, text_model
 
 import bnfold
+from bnfold.errors import UsageError
 from bnfold.model.tensors import Array
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -109,6 +110,15 @@ def test_of_the_graph_only_what_trains_changes() -> None:
     assert [node.SerializeToString() for node in result.model.graph.node] == [
         node.SerializeToString() for node in inserted.graph.node
     ]
+
+
+def test_a_network_that_gives_the_same_for_everything_is_told_of_as_that_and_not_as_a_difference() -> None:
+    dead = gemms()
+    next(tensor for tensor in dead.graph.initializer if tensor.name == "b").CopyFrom(
+        numpy_helper.from_array(np.full(8, -1000, np.float32), "b")
+    )
+    with pytest.raises(UsageError, match=r"the training collapsed: output 'y' .*; nothing was written"):
+        train(dead, insert=False)
 
 
 def test_statistics_are_those_of_the_training_data_under_the_final_weights() -> None:
@@ -318,20 +328,20 @@ def changed(**arrays: Any) -> dict[str, Any]:
     ],
 )
 def test_what_can_not_be_trained_on_is_refused_in_a_sentence(data: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(bnfold.UsageError, match=said):
+    with pytest.raises(UsageError, match=said):
         train(data=data, **options)
 
 
 def test_a_label_that_only_the_last_row_has_is_refused_before_the_first_step() -> None:
     data, told = examples(), list[str]()
     data["target"][-1] = 3
-    with pytest.raises(bnfold.UsageError, match="takes targets of 0 to 2"):
+    with pytest.raises(UsageError, match="takes targets of 0 to 2"):
         train(data=data, validation=examples(), progress=told.append)
     assert not [text for text in told if text.startswith("epoch")]
 
 
 def test_a_frozen_batch_is_refused_with_the_way_to_open_it() -> None:
-    with pytest.raises(bnfold.UsageError, match=r"is frozen at 8, .* bnfold insert --batch symbolic"):
+    with pytest.raises(UsageError, match=r"is frozen at 8, .* bnfold insert --batch symbolic"):
         train(gemms(GEMMS.replace("N,", "8,")))
 
 
@@ -354,7 +364,7 @@ class Own:
 
 
 def test_batches_of_one_s_own_need_something_to_compare_states_on() -> None:
-    with pytest.raises(bnfold.UsageError, match="need validation data"):
+    with pytest.raises(UsageError, match="need validation data"):
         train(data=Own(normal(8, 4)))
 
 
@@ -368,12 +378,12 @@ def test_batches_of_one_s_own_need_something_to_compare_states_on() -> None:
     ],
 )
 def test_batches_of_one_s_own_that_do_not_fit_are_refused_with_their_place(own: Own, said: str) -> None:
-    with pytest.raises(bnfold.UsageError, match=said):
+    with pytest.raises(UsageError, match=said):
         train(data=own, validation=examples(), insert=False)
 
 
 def test_a_loss_of_one_s_own_that_is_no_mean_is_refused() -> None:
-    with pytest.raises(bnfold.UsageError, match=r"without axes, such as a mean, and gave float32\[6, 3\]"):
+    with pytest.raises(UsageError, match=r"without axes, such as a mean, and gave float32\[6, 3\]"):
         train(loss=lambda output, target: output.abs())
 
 

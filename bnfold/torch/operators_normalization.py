@@ -43,8 +43,7 @@ class BatchNormalization(torch.nn.Module):
             return (y, mean, var) if self._gives_statistics else y
         y, batch_mean, batch_var, correction = self._normalized(x, scale, bias)
         if self._keeps and not self._gives_statistics:
-            self._update(mean, batch_mean)
-            self._update(var, batch_var, correction)
+            self._update(mean, var, batch_mean, batch_var, correction)
             return y
         new_mean, new_var = self._blended(mean, batch_mean), self._blended(var, batch_var * correction)
         if self._keeps:
@@ -62,7 +61,7 @@ class BatchNormalization(torch.nn.Module):
         self._refuse_what_can_not_train(x, count)
         mean, var = torch.zeros_like(scale), torch.zeros_like(scale)
         # A torch momentum of 1 puts the batch's own statistics there; torch's variance is over count - 1.
-        y = F.batch_norm(x, mean, var, scale, bias, True, 1.0, self.epsilon)
+        y = torch.batch_norm(x, scale, bias, mean, var, True, 1.0, self.epsilon, torch.backends.cudnn.enabled)
         return y, mean, var, (count - 1) / count
 
     def _affine(self, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
@@ -73,10 +72,12 @@ class BatchNormalization(torch.nn.Module):
         factor = scale * torch.rsqrt(var + self.epsilon)
         return (x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)
 
-    @torch.no_grad()
-    def _update(self, running: Tensor, batch: Tensor, correction: float = 1.0) -> None:
-        """`_blended`, in place and in two operations: a small network's step is as long as their number."""
-        running.mul_(self.momentum).add_(batch, alpha=(1 - self.momentum) * correction)
+    def _update(self, mean: Tensor, var: Tensor, batch_mean: Tensor, batch_var: Tensor, correction: float) -> None:
+        """`_blended`, in place and in two operations each: a small network's step is as long as their number."""
+        share = 1 - self.momentum
+        with torch.no_grad():
+            mean.mul_(self.momentum).add_(batch_mean, alpha=share)
+            var.mul_(self.momentum).add_(batch_var, alpha=share * correction)
 
     def _blended(self, running: Tensor, batch: Tensor) -> Tensor:
         with torch.no_grad():

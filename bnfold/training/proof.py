@@ -11,7 +11,7 @@ import numpy as np
 from onnx import ModelProto
 
 from bnfold.checking import CheckReport, check
-from bnfold.errors import DifferenceFound
+from bnfold.errors import DifferenceFound, UsageError
 from bnfold.folding.fold import FoldResult
 from bnfold.model.writing import staged
 from bnfold.runtime import Session, open_session
@@ -108,3 +108,17 @@ def _agreement(one: Session, other: Session, held_out: HeldOut) -> float:
         equal = first.argmax(axis=1) == second.argmax(axis=1)
         same, total = same + int(equal.sum()), total + equal.size
     return same / total
+
+
+def refuse_collapse(report: CheckReport, rate: float) -> None:
+    """Tell a network that gives the same for every example from a fold that can not be proved.
+
+    Raises:
+        UsageError: an output of the trained model does not depend on the validation examples any more.
+    """
+    for output in (output for comparison in report.comparisons for output in comparison.outputs):
+        if output.vacuous and output.equal:
+            raise UsageError(
+                f"the training collapsed: output '{output.name}' of the trained model {output.vacuous}; nothing was "
+                f"written; try a lower --lr than {rate:g}, --include-classifier, or --reset"
+            )

@@ -25,7 +25,7 @@ from bnfold.torch.recipe import Recipe, device_of
 from bnfold.torch.training import train as train_module
 from bnfold.training.identity import choices_of, identity_of
 from bnfold.training.preparing import Prepared, freeze_parameters, ports_of, prepare
-from bnfold.training.proof import prove_fold, prove_written
+from bnfold.training.proof import prove_fold, prove_written, refuse_collapse
 from bnfold.training.result import Scores, TrainResult
 from bnfold.training.sources import Sources, TrainingLike, sources_for
 
@@ -90,8 +90,8 @@ def train(
 
     Raises:
         ModelError, ExternalDataError: the model can not be read, run or translated to torch.
-        UsageError: options or data do not do, the training diverged before anything was better than the start, or the
-            checkpoint is that of another one.
+        UsageError: options or data do not do, the training diverged before anything was better than the start or
+            collapsed, or the checkpoint is that of another one.
         TargetError: the checkpoint can not be written.
         RuntimeUnavailable: onnxruntime or the device is not there.
         DifferenceFound: what was trained is not what was written.
@@ -116,7 +116,9 @@ def train(
         resume=options.resume,
     )
     tell("calibrating, folding and proving")
-    return _finished(module, prepared, sources, loss, history, frozen)
+    result = _finished(module, prepared, sources, loss, history, frozen)
+    refuse_collapse(result.report, options.recipe.rate)
+    return result
 
 
 def _checkpoint(
