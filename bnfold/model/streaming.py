@@ -122,17 +122,16 @@ class _Known:
             return values
         return [getattr(message, self._name)] if message.HasField(self._name) else []
 
-    def around(self, old: Range) -> Iterator[Segment]:
+    def around(self, old: Range) -> Iterable[Segment]:
         """What goes out in the place of the next element."""
         place, self._place = self._place, self._place + 1
-        if not self._is_message:
-            if self._stays:  # of a number that occurs more than once the last one counts; all stay, or none
-                yield old
-            return
-        yield from self._fresh(self._elements.in_front.get(place, ()))
-        if self._elements.kept[place]:
-            yield old
-        yield from self._fresh(self._elements.behind.get(place, ()))
+        if not self._is_message:  # of a number that occurs more than once the last one counts: all stay, or none
+            return (old,) if self._stays else ()
+        middle = (old,) if self._elements.kept[place] else ()
+        in_front, behind = self._elements.in_front.get(place), self._elements.behind.get(place)
+        if in_front is None and behind is None:
+            return middle
+        return (*self._fresh(in_front or ()), *middle, *self._fresh(behind or ()))
 
     def rest(self) -> Iterator[Segment]:
         """What has no place."""

@@ -68,7 +68,8 @@ def fields(source: Windows, start: int, end: int, least: int = 0) -> Iterator[Fi
     while position < end:
         if position + HEADER > base + len(data):
             data, base = source.window(position)
-        position = base + _behind_short(data, position - base, min(end - base, len(data) - HEADER), least)
+        if least >= 0x80:
+            position = base + _behind_short(data, position - base, min(end - base, len(data) - HEADER), least)
         if position >= end or base + len(data) < min(position + HEADER, source.size):
             continue  # at the end of the message or of the window
         field = _field(data, position, base)
@@ -80,7 +81,7 @@ def fields(source: Windows, start: int, end: int, least: int = 0) -> Iterator[Fi
 
 
 def _behind_short(data: bytes, place: int, stop: int, least: int) -> int:
-    """The place behind all fields that are plainly shorter than `least`; it may be one of those itself.
+    """The place behind all fields that are plainly shorter than `least` (of 0x80 or more), or that of one of them.
 
     This runs once for each element of a graph: a tag of one byte, and a length of one or two, is what they have.
     """
@@ -91,8 +92,6 @@ def _behind_short(data: bytes, place: int, stop: int, least: int) -> int:
             if data[place + 2] >= high:
                 break
             length += (data[place + 2] << 7) - 0x7F
-        elif not high:
-            break
         if data[place] not in _PLAIN:
             break
         place += length + 2
@@ -101,8 +100,11 @@ def _behind_short(data: bytes, place: int, stop: int, least: int) -> int:
 
 def _field(data: bytes, position: int, base: int) -> Field:
     """The field at `position`; `data` starts at `base`."""
+    place = position - base
     try:
-        tag, place = _varint(data, position - base)
+        if data[place] in _PLAIN and data[place + 1] < 0x80:  # what most fields are like, quickly
+            return Field(data[place] >> 3, BYTES, position, position + 2, position + 2 + data[place + 1])
+        tag, place = _varint(data, place)
         wire = tag & 7
         if wire == BYTES:
             length, place = _varint(data, place)
