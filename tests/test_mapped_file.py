@@ -134,7 +134,8 @@ def test_a_large_tensor_is_found_wherever_it_is(place: Callable[[ModelProto], No
     place(model)
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
-    proto = open_skeleton(path).proto
+    skeleton = open_skeleton(path)
+    proto = skeleton.proto
     assert references(proto) == ["it"]
     (tensor,) = filter(is_reference, all_tensors(proto))
     assert len(tensor.SerializeToString()) < 200
@@ -267,20 +268,19 @@ def test_a_file_that_is_cut_off_anywhere_is_refused_where_protobuf_refuses() -> 
 
 def assert_damage_is_seen_alike(seed: int, times: int) -> None:
     raw, rng = several(), random.Random(seed)
-    data = set().union(*(range(k, k + THRESHOLD) for k in range(len(raw)) if raw.startswith(DAMAGE_SPARES, k)))
-    places = [place for place in range(len(raw)) if place not in data]
+    starts = [place for place in range(len(raw)) if raw.startswith(large("it").raw_data, place)]
+    payload = {place for start in starts for place in range(start, start + THRESHOLD)}
+    places = [place for place in range(len(raw)) if place not in payload]
+    assert len(places) < 2000
     outcomes = {True: 0, False: 0}
     for _ in range(times):
         damaged = bytearray(raw)
         for _ in range(rng.choice((1, 1, 2, 4))):
-            place = rng.choice(places)
+            place = min(rng.choice(places), len(damaged) - 1)  # it may have become shorter
             change = rng.choice((b"", bytes([rng.randrange(256)]), bytes([damaged[place] ^ 1 << rng.randrange(8)])))
             damaged[place : place + rng.randrange(2)] = change
         outcomes[assert_agrees(bytes(damaged)) is None] += 1
     assert min(outcomes.values()) > times // 20, "all was refused, or nothing"
-
-
-DAMAGE_SPARES = large("it").raw_data
 
 
 def test_damage_is_seen_where_protobuf_sees_it() -> None:
@@ -326,9 +326,9 @@ def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     feeder = subprocess.Popen(
         [sys.executable, "-c", f"import os; os.write(os.open({str(tmp_path / 'pipe')!r}, os.O_WRONLY), {several()!r})"]
     )
-    proto = open_skeleton(tmp_path / "pipe").proto
+    skeleton = open_skeleton(tmp_path / "pipe")
     feeder.wait()
-    assert materialized(proto).SerializeToString() == ModelProto.FromString(several()).SerializeToString()
+    assert materialized(skeleton.proto).SerializeToString() == ModelProto.FromString(several()).SerializeToString()
 
 
 def cut_off(path: Path) -> None:
@@ -356,7 +356,8 @@ def test_a_file_that_changes_while_it_is_in_use_is_told(path: Path, change: Call
 
 def test_a_file_that_is_replaced_or_removed_can_be_read_on(path: Path) -> None:
     first, second = open_skeleton(path), open_skeleton(path)
-    os.replace(path.with_name("other"), path) if path.with_name("other").write_bytes(b"other") else None
+    path.with_name("other").write_bytes(b"other")
+    os.replace(path.with_name("other"), path)
     assert materialized(first.proto).SerializeToString() == several()
     path.unlink()
     assert materialized(second.proto).SerializeToString() == several()
