@@ -1,0 +1,82 @@
+"""Segments into a file, ranges by the system's own ways of copying where it has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import BinaryIO
+
+from bnfold.model.references import Range, Segment
+
+CHUNK = 1 << 24
+"""How many bytes are copied at a time where they have to go through this process."""
+
+_MOST = 1 << 30
+"""How many bytes the system is asked to copy at a time; it stops a little below 2 GiB."""
+
+Method = Callable[[int, int, int, int], int]
+"""From the descriptor of the source, its offset and a length, to a descriptor: how many bytes were copied."""
+
+
+def _copy_file_range(source: int, offset: int, length: int, target: int) -> int:
+    return os.copy_file_range(source, target, length, offset)
+
+
+def _send_file(source: int, offset: int, length: int, target: int) -> int:
+    return os.sendfile(target, source, offset, length)
+
+
+METHODS: tuple[Method, ...] = (
+    *((_copy_file_range,) if hasattr(os, "copy_file_range") else ()),
+    *((_send_file,) if hasattr(os, "sendfile") else ()),
+)
+"""What the system has, the quickest first. Each may fail for a pair of files, and the next one is tried then."""
+
+
+def write(file: BinaryIO, pieces: Iterable[Segment], methods: Iterable[Method] = METHODS) -> None:
+    """Write segments one after the other to the end of a file; no more than one chunk of them is held in memory.
+
+    Args:
+        file: open for writing; one without a descriptor is written to as well.
+        pieces: what to write.
+        methods: how to copy from file to file, by preference; what none of them does is read and written.
+
+    Raises:
+        ModelError: a file that a range refers to has changed since it was opened.
+        OSError: the file can not be written.
+    """
+    for piece in pieces:
+        if isinstance(piece, Range):
+            _copy(file, piece, methods)
+        else:
+            file.write(piece)
+
+
+def _copy(file: BinaryIO, piece: Range, methods: Iterable[Method]) -> None:
+    position, end = piece.offset, piece.offset + piece.length
+    file.flush()  # the system writes behind what is written, and knows nothing of what waits here
+    for method in methods if piece.source.descriptor is not None else ():
+        position = _copied(method, file, piece, position)
+    while position < end:
+        length = min(CHUNK, end - position)
+        file.write(piece.source.read(position, length))
+        position += length
+    piece.source.verify()
+
+
+def _copied(method: Method, file: BinaryIO, piece: Range, position: int) -> int:
+    """Copy from `position` on, as far as the method gets; where that is.
+
+    No error is told: what is left is read and written in the end, and it is that which says what is wrong.
+    """
+    end = piece.offset + piece.length
+    source = piece.source.descriptor
+    try:
+        while position < end and source is not None:
+            count = method(source, position, min(_MOST, end - position), file.fileno())
+            if not count:
+                break
+            position += count
+    except OSError:
+        pass
+    return position
