@@ -302,7 +302,7 @@ def _prove(result: _folding.FoldResult) -> None:
     container = result.container
     with TemporaryDirectory(prefix="bnfold-") as folder:
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
-        with staged(container.raw or container.proto, before, container.base_dir) as work:
+        with staged(container.proto, before, container.base_dir, origin=container.origin, is_changed=False) as work:
             work.commit()
         result.save(after)
         report = check(before, after)

@@ -11,19 +11,21 @@ from bnfold.folding.wiring import Labels, Wiring
 from bnfold.model.graph import Address
 from bnfold.model.names import Names
 from bnfold.model.patch import Patch
+from bnfold.model.references import Spool
 from bnfold.ops.rule import Operator, Placed, Rescale, laid
 
 
-def make_patch(plan: Plan, *, freeze: bool) -> tuple[Patch, Labels]:
+def make_patch(plan: Plan, *, freeze: bool, in_place: bool = False) -> tuple[Patch, Labels]:
     """The edits that carry out the plan, and what the nodes of each residual are called.
 
     Args:
         plan: where each affine goes.
         freeze: initializers of the main graph stop being inputs.
+        in_place: weights lie in the model's file and not in memory: let the new ones wait in a file too.
     """
-    patch = Patch()
     if not plan.removed:
-        return patch, {}
+        return Patch(), {}
+    patch = Patch(spool=Spool() if in_place else None)
     names = Names(plan.graph)
     for address in sorted(plan.changes):
         _change(plan.changes[address], patch, names)

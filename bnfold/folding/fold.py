@@ -18,6 +18,7 @@ from bnfold.folding.options import Options
 from bnfold.folding.plan import Plan
 from bnfold.folding.rounds import Folded, Kept, Round, Settlement, make_round, specialized_plan
 from bnfold.model.container import Container, ModelLike, open_model
+from bnfold.model.references import materialized
 from bnfold.model.savable import Savable
 from bnfold.model.writing import Staged, staged
 
@@ -47,10 +48,15 @@ class FoldResult(Savable):
         """Where each affine of the model as it came in went, or why it stayed."""
         return self.rounds[0].plan
 
-    @property
+    @cached_property
     def model(self) -> ModelProto:
-        """The folded model; weights that were external and are not folded still are, relative to the same folder."""
-        return self.rounds[-1].model
+        """The folded model; weights that were external and are not folded still are, relative to the same folder.
+
+        Raises:
+            ModelError: the file that it was made of has changed meanwhile.
+        """
+        made = self.rounds[-1].model
+        return made if self.container.origin is None else materialized(made)
 
     @cached_property
     def folded(self) -> tuple[Folded, ...]:
@@ -86,17 +92,11 @@ class FoldResult(Savable):
         """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
         if any(Path(path).exists() and file.samefile(path) for file in self.container.data_files):
             raise TargetError(f"'{path}' holds the weights of {self.container.name}; give another output")
-        content = self.model if self else self._unchanged()
-        with staged(
-            content,
-            path,
-            self.container.base_dir,
-            frozenset[str]().union(*(done.patch.fresh_names for done in self.rounds)),
-        ) as work:
+        container = self.container
+        fresh = frozenset[str]().union(*(done.patch.fresh_names for done in self.rounds))
+        model = self.rounds[-1].model if self else container.proto
+        with staged(model, path, container.base_dir, fresh, container.origin, is_changed=bool(self)) as work:
             yield work
-
-    def _unchanged(self) -> bytes:
-        return self.container.raw or self.container.proto.SerializeToString()
 
 
 def _resolved(entry: Folded, later: dict[str, Folded]) -> Folded:
@@ -122,7 +122,7 @@ def fold(
         UsageError: `model` is no model, or an option names a node that is not there.
     """
     options = options or Options()
-    container = open_model(model, base_dir=base_dir)
+    container = open_model(model, base_dir=base_dir, in_place=True)
     rounds = [make_round(container, container.proto, options)]
     while rounds[-1] and len(rounds) < MAX_ROUNDS:
         last = make_round(container, rounds[-1].model, options.after(sum(done.plan.folds for done in rounds)))

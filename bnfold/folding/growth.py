@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from bnfold.folding.rounds import Round
 from bnfold.model.container import Container
 from bnfold.model.external import external_tensors
+from bnfold.model.references import size_of_tensor
 
 NAMED = 3
 """How many of the largest new constants are named."""
@@ -21,12 +22,12 @@ def growth_remark(container: Container, rounds: Sequence[Round]) -> str:
     A weight that was made by ConstantOfShape has to be written out, and a weight with other readers is cloned.
     """
     added = [tensor for done in rounds for tensors in done.patch.added.values() for tensor in tensors]
-    size = sum(tensor.ByteSize() for tensor in added)
+    size = sum(map(size_of_tensor, added))
     before = _size(container)
     if 2 * size <= before:
         return ""
-    largest = sorted(added, key=TensorProto.ByteSize, reverse=True)[:NAMED]
-    names = ", ".join(f"'{tensor.name}' ({tensor.ByteSize():,d} bytes)" for tensor in largest)
+    largest = sorted(added, key=size_of_tensor, reverse=True)[:NAMED]
+    names = ", ".join(f"'{tensor.name}' ({size_of_tensor(tensor):,d} bytes)" for tensor in largest)
     return (
         f"the model grows from {before:,d} bytes by {size:,d}: weights that were computed when it runs, or that others "
         f"read too, are written as constants of their own; the largest are {names}"
@@ -35,7 +36,7 @@ def growth_remark(container: Container, rounds: Sequence[Round]) -> str:
 
 def _size(container: Container) -> int:
     """Bytes of the model, and of the weights that lie in files of their own, as it declares them."""
-    own = len(container.raw) if container.raw else container.proto.ByteSize()
+    own = container.proto.ByteSize() if container.origin is None else container.origin.source.size
     return own + sum(_declared(tensor) for tensor in external_tensors(container.proto))
 
 

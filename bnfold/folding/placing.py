@@ -23,7 +23,7 @@ def put_constant(op: Operator, index: int, values: Array, kind: int, patch: Patc
     present = op.input(index)
     tensor = None if present is None else _own(op, present, values, kind)
     if present is not None and tensor is not None:
-        patch.replaced[present] = with_values(tensor, values)
+        patch.replace_constant(present, with_values(tensor, values))
         return
     name = names.fresh(hint(op, index, present))
     patch.add_constant(op.node.scope, from_array(values, kind, name))

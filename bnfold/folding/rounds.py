@@ -109,7 +109,10 @@ class Round:
 
     @cached_property
     def model(self) -> ModelProto:
-        """The folded model; weights that were external and are not folded still are, relative to the same folder."""
+        """The folded model; weights that were external and are not folded still are, relative to the same folder.
+
+        Of a model that was opened in place, large inline weights are references.
+        """
         return without_turns(apply(self.patch, self.plan.graph), self.turned)
 
     @cached_property
@@ -179,7 +182,8 @@ def make_round(container: Container, proto: ModelProto, options: Options) -> Rou
         UsageError: an option names a node that is not there.
     """
     made = specialized_plan(container, proto, options)
-    patch, labels = make_patch(made.plan, freeze=options.freeze_initializers)
+    in_place = container.origin is not None
+    patch, labels = make_patch(made.plan, freeze=options.freeze_initializers, in_place=in_place)
     return Round(made.plan, patch, labels, made.remarks, turned_back(made.plan, options))
 
 

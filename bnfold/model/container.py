@@ -12,6 +12,8 @@ from onnx import ModelProto
 
 from bnfold.errors import ExternalDataError, ModelError, UsageError
 from bnfold.model.external import external_tensors, locate
+from bnfold.model.mapped_file import open_skeleton, skeleton_of
+from bnfold.model.skeleton import Skeleton
 
 ModelLike: TypeAlias = str | os.PathLike[str] | bytes | ModelProto
 
@@ -21,16 +23,19 @@ class Container:
     """A model as it came in.
 
     Attributes:
-        proto: the parsed model, external weights still in their files; not to be changed.
+        proto: the parsed model, external weights still in their files; not to be changed. Where there is an origin,
+            large weights that are inline are references to it.
         base_dir: the folder that external locations are relative to, or None.
-        raw: the bytes it was parsed from; None when the caller gave a ModelProto.
+        raw: the bytes it was parsed from; None when the caller gave a ModelProto, or where there is an origin.
         path: the file it was read from, or None.
+        origin: the file or the bytes, opened in place; None where all was parsed, or the caller gave a ModelProto.
     """
 
     proto: ModelProto
     base_dir: Path | None = None
     raw: bytes | None = None
     path: Path | None = None
+    origin: Skeleton | None = None
 
     @property
     def name(self) -> str:
@@ -49,19 +54,23 @@ class Container:
         return tuple(dict.fromkeys(locate(tensor, folder).path for tensor in external_tensors(self.proto)))
 
 
-def open_model(model: ModelLike, *, base_dir: str | os.PathLike[str] | None = None) -> Container:
+def open_model(
+    model: ModelLike, *, base_dir: str | os.PathLike[str] | None = None, in_place: bool = False
+) -> Container:
     """Open a model without changing it.
 
     Args:
         model: a path, the bytes of a file, or a ModelProto.
         base_dir: where external data lies; a path's own folder unless said otherwise.
+        in_place: leave large inline weights where they are: `Container.origin`.
 
     Raises:
         ModelError: it can not be read, or is no ONNX model.
         ExternalDataError: a file that holds weights is missing, too short or out of bounds.
         UsageError: `model` is none of the three.
     """
-    container = _opened(model, None if base_dir is None else Path(base_dir))
+    folder = None if base_dir is None else Path(base_dir)
+    container = _opened_in_place(model, folder) if in_place else _opened(model, folder)
     _refuse_what_is_no_model(container)
     _refuse_missing_data(container)
     return container
@@ -77,6 +86,16 @@ def _opened(model: ModelLike, base_dir: Path | None) -> Container:
         raw = _read(path)
         return Container(_parsed(raw, f"'{path}'"), base_dir or path.parent, raw, path)
     raise UsageError(f"a model is a path, bytes or an onnx.ModelProto, not {type(model).__name__}")
+
+
+def _opened_in_place(model: ModelLike, base_dir: Path | None) -> Container:
+    if isinstance(model, bytes):
+        origin = skeleton_of(model)
+        return Container(origin.proto, base_dir, origin=origin)
+    if isinstance(model, str | os.PathLike):
+        path, origin = Path(model), open_skeleton(model)
+        return Container(origin.proto, base_dir or path.parent, path=path, origin=origin)
+    return _opened(model, base_dir)
 
 
 def _read(path: Path) -> bytes:

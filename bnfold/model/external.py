@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,9 +22,22 @@ class Extent(NamedTuple):
     length: int
 
 
+MARK = f"\0bnfold-{secrets.token_hex(8)}-"
+"""How the location of a reference begins (`bnfold.model.references`). No path holds a null character, and no file that
+somebody made knows what follows: a tensor that says it lies there was made by this process."""
+
+
 def is_external(tensor: TensorProto) -> bool:
     """Whether the tensor's values lie in a file of their own."""
-    return tensor.data_location == TensorProto.EXTERNAL
+    return tensor.data_location == TensorProto.EXTERNAL and not is_reference(tensor)
+
+
+def is_reference(tensor: TensorProto) -> bool:
+    """Whether the tensor's bytes lie in a source of this process: inline, in what is written."""
+    if tensor.data_location != TensorProto.EXTERNAL or len(tensor.external_data) != 1:
+        return False
+    place = tensor.external_data[0].value  # bytes where it is no text
+    return isinstance(place, str) and place.startswith(MARK)
 
 
 def all_tensors(model: ModelProto) -> Iterator[TensorProto]:

@@ -14,6 +14,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, 
 
 from bnfold.model.graph import Address, Graph, Node, Scope, Value, scope_protos, subgraphs
 from bnfold.model.names import Names
+from bnfold.model.references import Spool
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Patch:
         added: per scope, new constants.
         replaced: values whose initializer gets other numbers under the same name, type and shape.
         delisted: initializers that stop being graph inputs.
+        spool: where the numbers of large new constants wait; None for in memory.
     """
 
     removed: set[Address] = field(default_factory=set)
@@ -43,6 +45,7 @@ class Patch:
     added: dict[int, list[TensorProto]] = field(default_factory=dict)
     replaced: dict[Value, TensorProto] = field(default_factory=dict)
     delisted: set[str] = field(default_factory=set)
+    spool: Spool | None = None
 
     def read_instead(self, node: Node, index: int, name: str) -> None:
         """Let the node read `name` at that input."""
@@ -58,7 +61,14 @@ class Patch:
 
     def add_constant(self, scope: Scope, tensor: TensorProto) -> None:
         """Give the scope one more constant; its name has to be new."""
-        self.added.setdefault(scope.number, []).append(tensor)
+        self.added.setdefault(scope.number, []).append(self._kept(tensor))
+
+    def replace_constant(self, value: Value, tensor: TensorProto) -> None:
+        """Let the value's initializer have other numbers under the same name, type and shape."""
+        self.replaced[value] = self._kept(tensor)
+
+    def _kept(self, tensor: TensorProto) -> TensorProto:
+        return tensor if self.spool is None else self.spool.put(tensor)
 
     def insert_behind(self, node: Node, new: NodeProto) -> None:
         """Put a node into the file right behind `node`."""

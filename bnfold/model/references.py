@@ -17,13 +17,11 @@ from typing import NamedTuple, Protocol, TypeAlias
 from onnx import ModelProto, TensorProto
 
 from bnfold.errors import ModelError
-from bnfold.model.external import all_tensors
+from bnfold.model.external import MARK, all_tensors
+from bnfold.model.external import is_reference as is_reference
 
 THRESHOLD = 4096
 """From how many bytes on a tensor is a reference: one costs about 200 bytes and a few microseconds."""
-
-MARK = "\0bnfold"
-"""How the location of a reference begins. No path holds a null character."""
 
 
 class Source(Protocol):
@@ -97,14 +95,6 @@ def location(name: str, offset: int, length: int, *, says_default: bool = False)
     return f"{name}/{offset}/{length}{'/default' if says_default else ''}"
 
 
-def is_reference(tensor: TensorProto) -> bool:
-    """Whether the tensor's bytes lie in a source of this process."""
-    if tensor.data_location != TensorProto.EXTERNAL or len(tensor.external_data) != 1:
-        return False
-    place = tensor.external_data[0].value  # bytes where it is no text
-    return isinstance(place, str) and place.startswith(MARK)
-
-
 def extent_of(tensor: TensorProto) -> Range:
     """Where a reference's bytes lie.
 
@@ -119,6 +109,11 @@ def extent_of(tensor: TensorProto) -> Range:
             "this is a mistake in bnfold, please report it"
         )
     return Range(source, int(offset), int(length))
+
+
+def size_of_tensor(tensor: TensorProto) -> int:
+    """How many bytes an inline tensor takes in a file, but for a few."""
+    return tensor.ByteSize() + (extent_of(tensor).length if is_reference(tensor) else 0)
 
 
 def read_reference(tensor: TensorProto) -> bytes:

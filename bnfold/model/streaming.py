@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 from google.protobuf.descriptor import FieldDescriptor
 from onnx import GraphProto, ModelProto, TensorProto
 
+from bnfold.model.external import MARK, is_reference
 from bnfold.model.mapped_file import BytesSource
-from bnfold.model.references import MARK, Range, Segment, extent_of, is_reference, released
+from bnfold.model.references import Range, Segment, extent_of, released
 from bnfold.model.rewriting import Bytes, Edit, Kind, length_of, rewritten, tensor_edits
 from bnfold.model.skeleton import Skeleton
 from bnfold.model.unchanged import compared

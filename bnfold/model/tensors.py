@@ -12,7 +12,8 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 from bnfold.errors import ModelError
-from bnfold.model.external import is_external, read
+from bnfold.model.external import is_external, is_reference, read
+from bnfold.model.references import read_reference
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -44,7 +45,10 @@ def to_array(tensor: TensorProto, base_dir: Path | None) -> Array:
         ExternalDataError: the file that holds the values can not be read.
         ModelError: shape and bytes disagree.
     """
-    if is_external(tensor):
+    if is_reference(tensor):
+        data = read_reference(tensor)
+        tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
+    elif is_external(tensor):
         # onnx's own reading writes into the tensor up to 1.22, and follows no symbolic link from then on.
         data = read(tensor, base_dir or Path())
         tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)

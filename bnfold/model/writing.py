@@ -16,8 +16,12 @@ from google.protobuf.message import EncodeError
 from onnx import ModelProto, TensorProto
 
 from bnfold.errors import TargetError
-from bnfold.model.external import Extent, entries, external_tensors, is_external, locate
+from bnfold.model.copying import write
+from bnfold.model.external import Extent, entries, external_tensors, is_external, is_reference, locate
 from bnfold.model.graph import scope_protos
+from bnfold.model.references import Range, Segment, extent_of
+from bnfold.model.skeleton import Skeleton
+from bnfold.model.streaming import segments
 
 EXTERNAL_THRESHOLD = 1024
 """New tensors of at least this many bytes go to the data file of a model that has one; onnx.save's own threshold."""
@@ -65,21 +69,27 @@ class Staged:
 
 @contextmanager
 def staged(
-    model: ModelProto | bytes,
+    model: ModelProto,
     target: str | os.PathLike[str],
     base_dir: Path | None,
     fresh: Collection[str] = (),
+    origin: Skeleton | None = None,
+    *,
+    is_changed: bool = True,
 ) -> Iterator[Staged]:
     """Write the model beside `target` under a temporary name; `commit` puts it in place, leaving discards it.
 
     Args:
-        model: the model, or the very bytes that are to be written.
+        model: the model; of one that was opened in place, large inline weights may be references.
         target: a file that may exist; a symbolic link is written through.
         base_dir: where the model's external data lies now.
         fresh: names of initializers that are new; of a model with external data, the large ones become external.
+        origin: what the model was opened from in place; what did not change of it is copied.
+        is_changed: whether the model is another one than it was; else the file is what came in.
 
     Raises:
         TargetError: the place can not be written to.
+        ModelError: the file that is copied from has changed meanwhile.
     """
     with _target_errors(target):
         place = Path(os.path.realpath(target))
@@ -90,7 +100,9 @@ def staged(
         work = Staged(_reserve(place), place)
     try:
         with _target_errors(target):
-            content = _content(model, work, base_dir, fresh)
+            content = _changed(model, work, base_dir, fresh, origin) if is_changed else _as_it_came(model, origin)
+            if not is_changed:
+                _bring_data(model, work, base_dir)
             _write(work.model, content)
             _take_mode(work.model, place)
         yield work
@@ -108,11 +120,10 @@ def _target_errors(target: str | os.PathLike[str]) -> Iterator[None]:
         raise TargetError(f"'{target}' can not be written: {error.strerror or error}") from error
 
 
-def _content(model: ModelProto | bytes, work: Staged, base_dir: Path | None, fresh: Collection[str]) -> bytes:
-    if isinstance(model, ModelProto):
-        return _serialized(model, work, base_dir, fresh)
-    _bring_data(ModelProto.FromString(model), work, base_dir)
-    return model
+def _as_it_came(model: ModelProto, origin: Skeleton | None) -> list[Segment]:
+    if origin is not None:
+        return [Range(origin.source, 0, origin.source.size)]
+    return segments(model, None)
 
 
 def _reserve(place: Path) -> Path:
@@ -121,9 +132,9 @@ def _reserve(place: Path) -> Path:
     return Path(name)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: list[Segment]) -> None:
     with path.open("wb") as file:
-        file.write(content)
+        write(file, content)
         _flush(file)
 
 
@@ -152,8 +163,10 @@ def _take_mode(made: Path, place: Path) -> None:
     made.chmod(0o666 & ~mask)
 
 
-def _serialized(model: ModelProto, work: Staged, base_dir: Path | None, fresh: Collection[str]) -> bytes:
-    """The model's bytes, its large tensors moved to a data file if it has one or needs one."""
+def _changed(
+    model: ModelProto, work: Staged, base_dir: Path | None, fresh: Collection[str], origin: Skeleton | None
+) -> list[Segment]:
+    """The model's file, its large tensors moved to a data file if it has one or needs one."""
     moved = _tensors_for_a_file(model, fresh)
     if moved:
         copy = ModelProto()
@@ -161,7 +174,7 @@ def _serialized(model: ModelProto, work: Staged, base_dir: Path | None, fresh: C
         model = copy
         _externalize(_tensors_for_a_file(model, fresh), work, base_dir)
     try:
-        return bytes(model.SerializeToString())
+        return segments(model, origin)
     except (ValueError, EncodeError) as error:
         raise TargetError(f"'{work.target}' can not be written: the graph itself is too large for protobuf") from error
 
@@ -169,10 +182,14 @@ def _serialized(model: ModelProto, work: Staged, base_dir: Path | None, fresh: C
 def _tensors_for_a_file(model: ModelProto, fresh: Collection[str]) -> list[TensorProto]:
     """External ones, large new ones beside them, and every large one where the model would not fit otherwise."""
     external = list(external_tensors(model))
-    large = [t for t in _initializers(model) if not is_external(t) and len(t.raw_data) >= EXTERNAL_THRESHOLD]
-    if sum(len(tensor.raw_data) for tensor in large) > INLINE_LIMIT:
+    large = [t for t in _initializers(model) if not is_external(t) and _inline_bytes(t) >= EXTERNAL_THRESHOLD]
+    if sum(map(_inline_bytes, large)) > INLINE_LIMIT:
         return external + large
     return external + [tensor for tensor in large if tensor.name in fresh] if external else []
+
+
+def _inline_bytes(tensor: TensorProto) -> int:
+    return extent_of(tensor).length if is_reference(tensor) else len(tensor.raw_data)
 
 
 def _initializers(model: ModelProto) -> Iterator[TensorProto]:
@@ -199,6 +216,8 @@ def _append(file: BinaryIO, tensor: TensorProto, base_dir: Path | None) -> tuple
     file.write(b"\0" * (offset - file.tell()))
     if is_external(tensor):
         _copy_range(locate(tensor, base_dir or Path()), file)
+    elif is_reference(tensor):
+        write(file, [extent_of(tensor)])
     else:
         file.write(tensor.raw_data)
     return offset, file.tell() - offset
