@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +20,12 @@ Array: TypeAlias = npt.NDArray[Any]
 
 FLOATS = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 """The types in which bnfold computes weights: those that Conv, Gemm and MatMul take as floating point numbers."""
+
+_PLAIN: dict[int, np.dtype[Any]] = {
+    kind: np.dtype(helper.tensor_dtype_to_np_dtype(kind)).newbyteorder("<")
+    for kind in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
+}
+"""Types whose stored bytes are numpy's own, where the machine is little-endian as the format is."""
 
 _DATA_FIELDS = (
     "raw_data",
@@ -53,6 +60,8 @@ def to_array(tensor: TensorProto, base_dir: Path | None) -> Array:
         data = read(tensor, base_dir or Path())
         tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
     try:
+        if tensor.data_type in _PLAIN and tensor.raw_data:  # read-only, and not copied as by onnx
+            return np.frombuffer(tensor.raw_data, _PLAIN[tensor.data_type]).reshape(tuple(tensor.dims))
         return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError) as error:
         raise ModelError(f"tensor '{tensor.name}' does not hold what it declares: {error}") from error
@@ -90,12 +99,13 @@ def from_array(values: Array, elem_type: int, name: str) -> TensorProto:
 
 def with_values(tensor: TensorProto, values: Array) -> TensorProto:
     """A copy of `tensor` that holds float64 `values`; name, type, doc string and metadata stay, unknown fields too."""
-    fresh = from_array(values, tensor.data_type, tensor.name)
+    rounded = np.asarray(round_to(values, tensor.data_type), order="C")
+    is_plain = tensor.data_type in _PLAIN and sys.byteorder == "little"
     copy = TensorProto()
     copy.CopyFrom(tensor)
     for field in _DATA_FIELDS:
         copy.ClearField(field)
-    copy.raw_data = fresh.raw_data
+    copy.raw_data = rounded.tobytes() if is_plain else numpy_helper.from_array(rounded, tensor.name).raw_data
     return copy
 
 

@@ -53,6 +53,8 @@ class Recipe:
             raise UsageError(f"momentum has to be at least 0 and less than 1, not {self.momentum:g}")
         if not 0 <= self.decay < float("inf"):
             raise UsageError(f"weight decay has to be 0 or more, not {self.decay:g}")
+        if self.seed < 0:
+            raise UsageError(f"a seed is 0 or more, not {self.seed}")
         if self.epochs < 1:
             raise UsageError(f"a training has 1 epoch or more, not {self.epochs}")
 
