@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def run(variant: str = "before", right: tuple[int, ...] = (5, 7, 9, 8), ended: s
 
 
 # --- The data ---
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """The benchmarks take one; other tests of this process have bits to compare, which hang on their number."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def test_no_example_is_in_two_parts() -> None:
