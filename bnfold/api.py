@@ -226,12 +226,12 @@ def train(
         batch_size: rows of a batch; a partial last one is left out.
         freeze: names or globs of initializers that stay as they are.
         insert: put BatchNormalizations in first, where there are none.
-        seed: of all random numbers; the same one gives the same result on the CPU.
+        seed: of all random numbers; the same one gives the same result on the CPU, with one thread to the last bit.
         device: "cpu", "cuda" or "cuda:N"; of several processes on one machine, "cuda" gives each its own.
         synchronize: of several processes, whether a BatchNormalization normalizes by the batch of all of them.
         checkpoint: a file that is written after every epoch, in one step; the caller removes it. None for none.
         resume: go on from it, with the same model, data and options: on the CPU the result is that of a training which
-            was not stopped, bit for bit. Batches of the caller's own have to be a function of the epoch's number.
+            was not stopped, bit for bit with one thread. Batches of the caller's own have to be a function of the epoch's number.
         base_dir: the folder of external data, when the model is not given as a path.
         progress: called with what is being done.
         after_step: called with where the training is; None lets `progress` have it in words.
