@@ -231,7 +231,8 @@ def train(
         synchronize: of several processes, whether a BatchNormalization normalizes by the batch of all of them.
         checkpoint: a file that is written after every epoch, in one step; the caller removes it. None for none.
         resume: go on from it, with the same model, data and options: on the CPU the result is that of a training which
-            was not stopped, bit for bit with one thread. Batches of the caller's own have to be a function of the epoch's number.
+            was not stopped, bit for bit with one thread. Batches of the caller's own have to be a function of the
+            epoch's number.
         base_dir: the folder of external data, when the model is not given as a path.
         progress: called with what is being done.
         after_step: called with where the training is; None lets `progress` have it in words.
