@@ -107,12 +107,6 @@ class Round:
     def __bool__(self) -> bool:
         return bool(self.plan.removed)
 
-    @property
-    def leaves_nothing(self) -> bool:
-        """Whether no affine is left that another round could look at: all are gone, and no node came for any."""
-        came = self.patch.behind or self.patch.in_front or self.inlined
-        return not came and all(outcome.gone and not outcome.residuals for outcome in self.plan.outcomes)
-
     @cached_property
     def model(self) -> ModelProto:
         """The folded model; weights that were external and are not folded still are, relative to the same folder.
