@@ -140,7 +140,7 @@ def test_data_that_do_not_fit_are_refused_by_name(bare: Path, tmp_path: Path) ->
         ("types", {"image": normal(4, 1, 8, 8, dtype=np.float64)}, "image"),
         ("nan", {"image": nan}, "image"),
     ):
-        np.savez(tmp_path / f"{name}.npz", **arrays)  # type: ignore[arg-type]
+        np.savez(tmp_path / f"{name}.npz", allow_pickle=False, **arrays)
         assert_refused(bnfold_process("insert", bare, "--data", tmp_path / f"{name}.npz"), said)
         assert_refused(bnfold_process("calibrate", bare, "--data", tmp_path / f"{name}.npz"), said)
 

@@ -102,7 +102,7 @@ def test_a_member_is_found_behind_other_bytes_and_beside_compressed_ones(tmp_pat
 
 def test_a_file_that_is_cut_short_during_a_training_is_told_of(tmp_path: Path) -> None:
     large = {"x": normal(5, 1 << 10), "target": np.arange(5)}
-    np.savez(tmp_path / "a.npz", **large)  # type: ignore[arg-type]
+    np.savez(tmp_path / "a.npz", allow_pickle=False, **large)
     header = stored_file(tmp_path / "a.npz").headers["x"]
     content = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(content[: 4 << 10])
@@ -229,8 +229,8 @@ def spoilt(**arrays: Array) -> dict[str, Array]:
     ],
 )
 def test_a_shard_that_does_not_fit_is_refused_by_name(tmp_path: Path, second: dict[str, Array], said: str) -> None:
-    np.savez(tmp_path / "a.npz", **examples(20))  # type: ignore[arg-type]
-    np.savez(tmp_path / "b.npz", **second)  # type: ignore[arg-type]
+    np.savez(tmp_path / "a.npz", allow_pickle=False, **examples(20))
+    np.savez(tmp_path / "b.npz", allow_pickle=False, **second)
     with pytest.raises(bnfold.UsageError, match=said):
         table(tmp_path)
 
@@ -243,7 +243,7 @@ def test_shards_of_images_of_several_sizes_are_refused(tmp_path: Path) -> None:
 
 
 def test_files_without_a_row_are_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", **examples(0))  # type: ignore[arg-type]
+    np.savez(tmp_path / "a.npz", allow_pickle=False, **examples(0))
     with pytest.raises(bnfold.UsageError, match=r"a\.npz have no rows"):
         table(tmp_path / "a.npz")
 

@@ -71,7 +71,7 @@ def _stored(view: View, patch: Patch, names: Names, node: Node, index: int, valu
     if value is None or constant is None:
         raise AssertionError(f"{node.label} has no constant at input {index}")
     if value.tensor is not None and is_own(value):
-        patch.replaced[value] = with_values(value.tensor, values)
+        patch.replace_constant(value, with_values(value.tensor, values))
         return value.name
     return add_own(patch, names, node, value, Constant.of(values, constant.elem_type))
 

@@ -12,7 +12,7 @@ from onnx import ModelProto
 
 from bnfold.errors import ExternalDataError, ModelError, UsageError
 from bnfold.model.external import external_tensors, locate
-from bnfold.model.mapped_file import open_skeleton, skeleton_of
+from bnfold.model.mapped_file import open_skeleton, skeleton_of, telling
 from bnfold.model.skeleton import Skeleton
 
 ModelLike: TypeAlias = str | os.PathLike[str] | bytes | ModelProto
@@ -99,16 +99,8 @@ def _opened_in_place(model: ModelLike, base_dir: Path | None) -> Container:
 
 
 def _read(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            raise ModelError(f"'{path}' is a folder; give the .onnx file in it")
+    with telling(path):
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ModelError(f"'{path}' does not exist") from error
-    except OSError as error:
-        raise ModelError(f"'{path}' can not be read: {error.strerror}") from error
-    except ValueError as error:  # a null character
-        raise ModelError(f"'{path}' can not be read: {error}") from error
 
 
 def _parsed(raw: bytes, name: str) -> ModelProto:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -31,17 +33,28 @@ def open_skeleton(path: str | os.PathLike[str]) -> Skeleton:
         ModelError: the file can not be read, or is no model that protobuf can parse.
     """
     place = Path(path)
-    try:
-        if place.is_dir():
-            raise ModelError(f"'{place}' is a folder; give the .onnx file in it")
+    with telling(place):
         source = _opened(place)
-    except FileNotFoundError as error:
-        raise ModelError(f"'{place}' does not exist") from error
-    except OSError as error:
-        raise ModelError(f"'{place}' can not be read: {error.strerror}") from error
-    except ValueError as error:  # a null character
-        raise ModelError(f"'{place}' can not be read: {error}") from error
     return _skeleton(source, f"'{place}'")
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """Turn what opening or reading a file raises into a sentence about it.
+
+    Raises:
+        ModelError: the block could not read the file, or it is a folder.
+    """
+    try:
+        if path.is_dir():
+            raise ModelError(f"'{path}' is a folder; give the .onnx file in it")
+        yield
+    except FileNotFoundError as error:
+        raise ModelError(f"'{path}' does not exist") from error
+    except OSError as error:
+        raise ModelError(f"'{path}' can not be read: {error.strerror}") from error
+    except ValueError as error:  # a null character
+        raise ModelError(f"'{path}' can not be read: {error}") from error
 
 
 def skeleton_of(raw: bytes, name: str = "the model") -> Skeleton:

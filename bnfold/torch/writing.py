@@ -43,7 +43,7 @@ def to_onnx(module: GraphModule, model: ModelLike, *, base_dir: str | os.PathLik
             )
         fresh = with_values(tensor, trained)
         if not np.array_equal(to_array(fresh, None), stored, equal_nan=True):
-            patch.replaced[value] = fresh
+            patch.replace_constant(value, fresh)
     return apply(patch, graph)
 
 
