@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -57,35 +58,35 @@ class Affine:
         """How many channels the map speaks of; 1 fits every number."""
         return int(self.scale.size)
 
-    @property
+    @cached_property
     def is_identity(self) -> bool:
         """Whether the map changes nothing. Exact on purpose: an almost-identity is not one."""
         return self.is_shift and self.is_scaling
 
-    @property
+    @cached_property
     def is_scaling(self) -> bool:
         """Whether the shift is exactly zero in every channel."""
-        return bool(np.all(self.shift == 0.0))
+        return not np.count_nonzero(self.shift)
 
-    @property
+    @cached_property
     def is_shift(self) -> bool:
         """Whether the scale is exactly one in every channel."""
-        return bool(np.all(self.scale == 1.0))
+        return not np.count_nonzero(self.scale != 1.0)
 
-    @property
+    @cached_property
     def is_uniform(self) -> bool:
         """Whether every channel has the same two numbers."""
-        return bool(np.all(self.scale == self.scale[0]) and np.all(self.shift == self.shift[0]))
+        return not (np.count_nonzero(self.scale != self.scale[0]) or np.count_nonzero(self.shift != self.shift[0]))
 
-    @property
+    @cached_property
     def is_nonnegative(self) -> bool:
         """Whether no scale is below zero."""
         return bool(np.all(self.scale >= 0.0))
 
-    @property
+    @cached_property
     def is_finite(self) -> bool:
         """Whether every scale and shift is a finite number."""
-        return bool(np.all(np.isfinite(self.scale)) and np.all(np.isfinite(self.shift)))
+        return bool(np.isfinite(self.scale).all() and np.isfinite(self.shift).all())
 
     def __call__(self, x: npt.ArrayLike, axis: int = -1) -> npt.NDArray[np.float64]:
         """Apply the map to an array whose `axis` holds the channels."""

@@ -277,7 +277,7 @@ class Attempt(ABC):
                 pulled[index] = self._then(op, taken.moves[index], pulled[index], request)
         wanted: Maps = {}
         if pulled:
-            second = self._asked(pull, op.after(taken), pulled, request)
+            second = self._asked(pull, op.after(taken) if pushed else op, pulled, request)
             if taken.behind is not None:
                 second = replace(second, behind=scaled_behind(op, taken.behind, pulled.get(0)))
             wanted, taken = second.moves, taken.edits_then(second) if pushed else second

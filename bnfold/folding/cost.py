@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import TypeAlias
 
@@ -25,6 +26,7 @@ from onnx import TensorProto, helper
 
 from bnfold.folding.plan import Change, Residual
 from bnfold.folding.state import State
+from bnfold.model.broadcasting import broadcast
 from bnfold.model.graph import Node, Value
 from bnfold.model.shapes import Shapes
 from bnfold.ops.rule import NOTHING, Operator, Placed, Rescale
@@ -44,40 +46,47 @@ class Price:
     """What some nodes cost.
 
     Attributes:
+        shapes: the shapes of what they write; asked only where elements are.
         normalizations: how many of them are BatchNormalizations.
         nodes: how many there are.
-        elements: how many elements they write.
         arithmetic: how many of them are Add, Mul and the like.
         bytes: how many bytes of constants they bring.
+        passes: what they write, and how often; below 0 how often less.
     """
 
+    shapes: Shapes
     normalizations: int = 0
     nodes: int = 0
-    elements: Elements = field(default_factory=Counter)
     arithmetic: int = 0
     bytes: int = 0
+    passes: list[tuple[Value, int]] = field(default_factory=list)
 
-    def add(
-        self, written: Value, shapes: Shapes, *, nodes: int = 1, normalizations: int = 0, passes: int | None = None
-    ) -> None:
+    def add(self, written: Value, *, nodes: int = 1, normalizations: int = 0, passes: int | None = None) -> None:
         """Take in nodes that write a value of that shape, each once unless it is said how often together."""
         self.normalizations += normalizations
         self.nodes += nodes
         self.arithmetic += nodes - normalizations
-        key, count = _elements(written, shapes)
-        self.elements[key] += (nodes if passes is None else passes) * count
+        self.passes.append((written, nodes if passes is None else passes))
 
     def minus(self, other: Price) -> Price:
         """What is saved when this goes and the other comes."""
-        elements = Counter(self.elements)
-        elements.subtract(other.elements)
         return Price(
+            self.shapes,
             self.normalizations - other.normalizations,
             self.nodes - other.nodes,
-            Counter({key: count for key, count in elements.items() if count}),
             self.arithmetic - other.arithmetic,
             self.bytes - other.bytes,
+            [*self.passes, *((value, -times) for value, times in other.passes)],
         )
+
+    @cached_property
+    def elements(self) -> Elements:
+        """How many elements they write. To be asked when all is taken in."""
+        found: Elements = Counter()
+        for value, times in self.passes:
+            key, count = _elements(value, self.shapes)
+            found[key] += times * count
+        return Counter({key: count for key, count in found.items() if count})
 
     @property
     def element_sign(self) -> int:
@@ -127,23 +136,23 @@ class Preference:
 
 def saved_by(made: State, present: State, shapes: Shapes, preference: Preference) -> Price:
     """What a graph saves by an attempt, compared with what has been decided before it."""
-    gone, come = Price(), Price()
+    gone, come = Price(shapes), Price(shapes)
     for address, source in made.removed.items():
         if address not in present.removed:
-            gone.add(source.output, shapes, normalizations=int(source.is_normalization))
+            gone.add(source.output, normalizations=int(source.is_normalization))
             gone.bytes += source.channels * (16 if source.is_normalization else 4)
     for residual in made.residuals.values():
-        _add_residual(come, residual, shapes)
+        _add_residual(come, residual)
     for address, change in made.changes.items():
-        _add_change(come, change, shapes, made, preference)
+        _add_change(come, change, made, preference)
         if address in present.changes:
-            _add_change(gone, present.changes[address], shapes, present, preference)
+            _add_change(gone, present.changes[address], present, preference)
     return gone.minus(come)
 
 
-def _add_residual(price: Price, residual: Residual, shapes: Shapes) -> None:
+def _add_residual(price: Price, residual: Residual) -> None:
     normalizations = residual.forms.count("BatchNormalization")
-    price.add(residual.wire, shapes, nodes=len(residual.forms), normalizations=normalizations)
+    price.add(residual.wire, nodes=len(residual.forms), normalizations=normalizations)
     if residual.moved is None:  # as if all were float32: the type hardly matters here
         price.bytes += 4 * (4 * residual.channels if normalizations else len(residual.forms) * _numbers(residual))
 
@@ -152,14 +161,14 @@ def _numbers(residual: Residual) -> int:
     return residual.placed.affine.channels
 
 
-def _add_change(price: Price, change: Change, shapes: Shapes, state: State, preference: Preference) -> None:
+def _add_change(price: Price, change: Change, state: State, preference: Preference) -> None:
     op, output = change.op, change.op.node.outputs[0]
     if output is None:
         return
     if change.taken.behind is not None:
-        price.add(output, shapes, passes=1 if isinstance(change.taken.behind, Placed) else 2)
+        price.add(output, passes=1 if isinstance(change.taken.behind, Placed) else 2)
     if change.taken.op_type is not None and preference.is_for_onnxruntime and _is_fused(op.node, state):
-        price.add(output, shapes)
+        price.add(output)
     for index, rescale in change.taken.constants.items():
         price.bytes += 0 if rescale is None else new_bytes(op, index, rescale)
     if change.taken.behind is not None:
@@ -173,7 +182,7 @@ def behind_elements(behind: Placed | np.ndarray) -> int:
 
 def new_bytes(op: Operator, index: int, rescale: Rescale) -> int:
     """The bytes of a constant that has to be written beside the present one; 0 where it takes its place."""
-    shape = np.broadcast_shapes(
+    shape = broadcast(
         () if rescale.of == NOTHING else op.base(index, rescale).shape,
         rescale.factor.shape,
         () if rescale.offset is None else rescale.offset.shape,

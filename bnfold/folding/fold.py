@@ -124,7 +124,7 @@ def fold(
     options = options or Options()
     container = open_model(model, base_dir=base_dir, in_place=True)
     rounds = [make_round(container, container.proto, options)]
-    while rounds[-1] and len(rounds) < MAX_ROUNDS:
+    while rounds[-1] and not rounds[-1].leaves_nothing and len(rounds) < MAX_ROUNDS:
         last = make_round(container, rounds[-1].model, options.after(sum(done.plan.folds for done in rounds)))
         if not last:
             return FoldResult(container, tuple(rounds), last)

@@ -107,6 +107,15 @@ class Round:
     def __bool__(self) -> bool:
         return bool(self.plan.removed)
 
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether nothing can be found in what it made: no affine is left, none came, and nothing is turned around."""
+        plan = self.plan
+        nodes = any(change.taken.behind is not None or change.taken.op_type for change in plan.changes.values())
+        if nodes or plan.residuals or plan.graph.model.functions or not all(o.folds for o in plan.outcomes):
+            return False
+        return not any(node.op_type == "Transpose" for node in plan.graph.nodes())
+
     @cached_property
     def model(self) -> ModelProto:
         """The folded model; weights that were external and are not folded still are, relative to the same folder.

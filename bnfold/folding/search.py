@@ -26,7 +26,7 @@ from bnfold.folding.pulling import PullAttempt
 from bnfold.folding.pushing import PushAttempt
 from bnfold.folding.requests import Blocked, Manner, Request, named
 from bnfold.folding.residuals import depths, formed, manners
-from bnfold.folding.sources import Source, source_of
+from bnfold.folding.sources import Source, may_be_source, source_of
 from bnfold.folding.state import State
 from bnfold.model.constants import Constants
 from bnfold.model.graph import Address, Graph, Node, Value
@@ -96,7 +96,7 @@ class _Search:
 
     def source_of(self, node: Node) -> Source | Refusal | None:
         """The affine that a node is, unless the caller wants it left."""
-        found = source_of(self.operator(node))
+        found = source_of(self.operator(node)) if may_be_source(node) else None
         chosen = self.options.refuse_source(node) if isinstance(found, Source) else None
         return chosen or found
 
@@ -120,8 +120,8 @@ class _Search:
         if saved.nodes < len(pulled.removed) or saved.bytes < 0:
             pushed = self._pushed(source, source.placed, State())
             if isinstance(pushed, State) and self.options.preference.is_better(self._saved(pushed), saved):
-                pulled = pushed
-        self._adopt(source, pulled)
+                pulled, saved = pushed, self._saved(pushed)
+        self._adopt(source, pulled, saved)
 
     def push(self, source: Source) -> None:
         """Take the source out towards the outputs; failing that, its scale one way and its shift the other."""
@@ -132,7 +132,7 @@ class _Search:
             self._explain(source, pushed)
             pushed = self._parted(source)
         if isinstance(pushed, State):
-            self._adopt(source, pushed)
+            self._adopt(source, pushed, self._saved(pushed))
 
     def in_order_of_settling(self) -> list[Address]:
         """From the last to the first; where no BatchNormalization is to stay, those before all others."""
@@ -315,9 +315,9 @@ class _Search:
             self._blocked[request.wire] = barrier.refusal
             request = request.cause
 
-    def _adopt(self, source: Source, made: State) -> None:
+    def _adopt(self, source: Source, made: State, saved: Price) -> None:
         """Keep what an attempt decided, unless the graph would get more expensive."""
-        if self._saved(made).nodes > 0 or self._takes_a_normalization(made):
+        if saved.nodes > 0 or self._takes_a_normalization(made):
             self._keep(made)
             return
         needing = next((c.op for c in made.changes.values() if c.taken.behind is not None), self.operator(source.node))

@@ -25,6 +25,9 @@ ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div"})
 UNRESOLVED = 4
 """Unit roundoffs by which a scale of 1 can miss it: sum, root, reciprocal and product of the operator round once."""
 
+ROUNDOFF = {kind: float(np.finfo(kind).eps) / 2 for kind in (np.float32, np.float64)}
+"""The unit roundoff of a type."""
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -64,6 +67,11 @@ def is_normalization(node: Node) -> bool:
     return node.op_type == BATCH_NORMALIZATION and node.domain == ONNX_DOMAIN
 
 
+def may_be_source(node: Node) -> bool:
+    """Whether the node is of an operator that can be an affine."""
+    return node.domain == ONNX_DOMAIN and (node.op_type == BATCH_NORMALIZATION or node.op_type in ELEMENTWISE)
+
+
 def source_of(op: Operator) -> Source | Refusal | None:
     """The affine that a node is; a refusal for a BatchNormalization that is none; None for every other node."""
     if not any(op.node.outputs[:1]):
@@ -97,7 +105,7 @@ def _batch_normalization(op: Operator) -> Source | Refusal:
     wire = op.input(0)
     if wire is None or not parameters[0].shape[0]:
         return op.refuse("malformed", "has no input, or no channels")
-    channels, size = parameters[0].shape[0], op.dim(0, 1)
+    channels, size = parameters[0].shape[0], op.shapes.channels(wire)
     if isinstance(size, int) and size != channels:
         return op.refuse("malformed", f"has parameters of {channels} channels for a value of {size}")
     epsilon, is_double = float(op.attribute("epsilon")), parameters[0].elem_type == TensorProto.DOUBLE
@@ -113,25 +121,25 @@ def _normalizing(
     scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, variance: np.ndarray, *, epsilon: float, is_double: bool
 ) -> Affine:
     # Narrower types than float32 are computed in float32, or are so coarse that a scale that is not 1 would count as 1.
-    roundoff = np.finfo(np.float64 if is_double else np.float32).eps / 2
+    roundoff = ROUNDOFF[np.float64 if is_double else np.float32]
     with np.errstate(all="ignore"):  # what is not finite is refused by the caller
         a = scale / np.sqrt(variance + epsilon)
-        if np.all(np.abs(a - 1) <= UNRESOLVED * roundoff):
+        if (np.abs(a - 1) <= UNRESOLVED * roundoff).all():
             a = np.ones_like(a)
         return Affine(a, bias - mean * a)
 
 
 def _parameter(op: Operator, index: int, role: str) -> Constant | Refusal:
     value, constant = op.input(index), op.constant(index)
+    if constant is not None and constant.is_float:
+        return constant
     if value is None:
         return op.refuse("malformed", f"has no {role}")
     if constant is None and op.constants.graph.is_overridable(value):
         return op.refuse_overridable(value, role)
     if constant is None:
         return op.refuse("dynamic-parameter", f"has a {role} '{value.name}' that is computed when the model runs")
-    if not constant.is_float:
-        return op.refuse("type", f"has a {role} of type {type_name(constant.elem_type)}")
-    return constant
+    return op.refuse("type", f"has a {role} of type {type_name(constant.elem_type)}")
 
 
 def _elementwise(op: Operator) -> Source | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from bnfold.model.graph import Node
 
 ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Pow"})
@@ -31,3 +33,17 @@ def aligned_shape(node: Node, operand: Sequence[int], rank: int) -> tuple[int, .
     axis = int(node.attribute("axis"))
     trailing = rank - (axis + rank if axis < 0 else axis) - len(shape)
     return None if trailing < 0 else shape + (1,) * trailing
+
+
+def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that arrays of those shapes broadcast to.
+
+    Raises:
+        ValueError: they do not.
+    """
+    first, *others = dict.fromkeys(shapes)
+    if not others:
+        return first
+    if len(others) == 1 and () in (first, others[0]):  # what most operands are like: numpy makes arrays to find out
+        return first or others[0]
+    return np.broadcast_shapes(first, *others)

@@ -36,7 +36,7 @@ class Constants:
         self.base_dir = base_dir
         self.freeze = freeze
         self.shapes = shapes or Shapes(graph, freeze=freeze)
-        self._computed: dict[Value, Constant | None] = dict(_sparse_initializers(graph, base_dir, freeze=freeze))
+        self._found: dict[Value, Constant | None] = dict(_sparse_initializers(graph, base_dir, freeze=freeze))
 
     def is_stored(self, value: Value) -> bool:
         """Whether the value is an initializer that nobody can override."""
@@ -50,43 +50,46 @@ class Constants:
         """
         if value is None:
             return None
+        if value not in self._found:
+            self._find(value)
+        return self._found[value]
+
+    def _find(self, value: Value) -> None:
+        """Enter what the value is, and what it is computed from."""
         pending, seen = [value], set[Value]()
         while pending:  # depth first without recursion: a constant expression may be any number of nodes deep
             current = pending[-1]
-            if current.tensor is not None or current in self._computed:
+            if current in self._found:
                 pending.pop()
                 continue
+            if current.tensor is not None:
+                self._found[current] = (
+                    Constant.stored(current.tensor, self.base_dir) if self.is_stored(current) else None
+                )
+                continue
             # Seen before and not computed: its operands are, or it is one of its own operands and no constant.
-            missing = [] if current in seen else self._operands_to_compute(current)
+            missing = [] if current in seen else self._operands_to_find(current)
             seen.add(current)
             if missing:
                 pending.extend(missing)
                 continue
-            self._computed[current] = self._evaluate(current)
+            self._found[current] = self._evaluate(current)
             pending.pop()
-        return self._known(value)
 
-    def _known(self, value: Value) -> Constant | None:
-        if value.tensor is None:
-            return self._computed.get(value)
-        if not self.is_stored(value):
-            return None
-        return Constant.stored(value.tensor, self.base_dir)
-
-    def _operands_to_compute(self, value: Value) -> list[Value]:
-        """Operands that are neither stored nor computed yet; none where one of them never will be."""
+    def _operands_to_find(self, value: Value) -> list[Value]:
+        """Operands that are not known yet; none where one of them never will be a constant."""
         node = value.producer
         if node is None or not _is_evaluable(node):
             return []
-        operands = [v for v in _looked_at(node) if v.tensor is None and v not in self._computed]
-        hopeless = any(v.producer is None or not _is_evaluable(v.producer) for v in operands)
+        operands = [v for v in _looked_at(node) if v not in self._found]
+        hopeless = any(v.tensor is None and (v.producer is None or not _is_evaluable(v.producer)) for v in operands)
         return [] if hopeless else operands
 
     def _evaluate(self, value: Value) -> Constant | None:
         node = value.producer
         if node is None or not _is_evaluable(node) or node.refers_to_function_attributes:
             return None
-        operands = [self._known(v) for v in _looked_at(node)]
+        operands = [self._found.get(v) for v in _looked_at(node)]
         known = [operand for operand in operands if operand is not None]
         if len(known) != len(operands):
             return None

@@ -91,6 +91,8 @@ class Node:
         proto: the node itself; not to be changed.
         address: where it stands.
         scope: the scope it stands in.
+        op_type: the operator's name.
+        domain: the operator's domain; the default domain is the empty string under both of its names.
         inputs: a value per input, None for an omitted one.
         outputs: a value per output, None for an omitted one.
     """
@@ -98,21 +100,13 @@ class Node:
     proto: NodeProto
     address: Address
     scope: Scope
+    op_type: str
+    domain: str
     inputs: tuple[Value | None, ...] = ()
     outputs: tuple[Value | None, ...] = ()
 
     def __repr__(self) -> str:
         return f"Node({self.op_type} {self.label!r})"
-
-    @property
-    def op_type(self) -> str:
-        """The operator's name."""
-        return self.proto.op_type
-
-    @cached_property
-    def domain(self) -> str:
-        """The operator's domain; the default domain is the empty string under both of its names."""
-        return ONNX_DOMAIN if self.proto.domain == "ai.onnx" else self.proto.domain
 
     @cached_property
     def label(self) -> str:
@@ -143,18 +137,15 @@ class Node:
         An opset newer than the installed onnx may have changed any operator, so there nothing is known. A model-local
         function of the same name takes the operator's place (ONNX IR, functions).
         """
-        if self.domain == ONNX_DOMAIN and self.opset > defs.onnx_opset_version():
-            return 0
         if (self.domain, self.op_type) in self.scope.shadowed:
             return 0
-        schema = _schema(self.op_type, self.domain, self.opset)
-        return schema.since_version if schema else 0
+        return _since_version(self.op_type, self.domain, self.opset)
 
     @cached_property
     def _attributes(self) -> dict[str, AttributeProto]:
         return {attribute.name: attribute for attribute in self.proto.attribute}
 
-    @property
+    @cached_property
     def refers_to_function_attributes(self) -> bool:
         """Whether an attribute's value is only known where the enclosing function is called."""
         return any(attribute.ref_attr_name for attribute in self.proto.attribute)
@@ -171,8 +162,7 @@ class Node:
         Raises:
             ModelError: it is set to something of another type than the specification's.
         """
-        schema = _schema(self.op_type, self.domain, self.opset)
-        specified = schema.attributes.get(name) if schema else None
+        specified = _specified(self.op_type, self.domain, self.opset).get(name)
         found = self._attributes.get(name)
         if found is None:
             found = specified.default_value if specified is not None else None
@@ -220,8 +210,11 @@ class Scope:
 
     def define(self, name: str) -> Value:
         """The scope's own value of that name, made if need be."""
-        _refuse_bytes(name)
-        return self.values.setdefault(name, Value(name, self))
+        found = self.values.get(name)
+        if found is None:
+            _refuse_bytes(name)
+            found = self.values[name] = Value(name, self)
+        return found
 
     def find(self, name: str) -> Value | None:
         """The value that `name` means here, None when nobody defines it."""
@@ -232,7 +225,7 @@ class Scope:
 
     def resolve(self, name: str) -> Value:
         """The value that `name` means here; one that nobody defines belongs to the outermost scope."""
-        found, scope = self.find(name), self
+        found, scope = self.values.get(name) or self.find(name), self
         while found is None and scope.parent is not None:
             scope = scope.parent
         return found or scope.define(name)
@@ -274,6 +267,10 @@ class Graph:
             for annotation in getattr(scope.proto, "quantization_annotation", ()):
                 for parameter in annotation.quant_parameter_tensor_names:
                     scope.resolve(parameter.value).is_output = True
+
+    def scopes_of(self, copy: ModelProto) -> list[GraphProto | FunctionProto]:
+        """The scopes of a copy of the model, which has the same nodes in the same places, in the order of `scopes`."""
+        return [copy.graph] if len(self.scopes) == 1 else scope_protos(copy)
 
     def nodes(self) -> Iterator[Node]:
         """Every node of every scope."""
@@ -348,9 +345,11 @@ def _define_values(scope: Scope) -> None:
         for sparse in proto.sparse_initializer:
             scope.define(sparse.values.name)
     for index, node_proto in enumerate(proto.node):
-        _refuse_bytes(node_proto.op_type, node_proto.domain, node_proto.name)
-        node = Node(node_proto, Address(scope.number, index), scope)
-        node.outputs = tuple(_produced(scope, node, k, name) for k, name in enumerate(node_proto.output))
+        op_type, domain = node_proto.op_type, node_proto.domain
+        _refuse_bytes(op_type, domain, node_proto.name)
+        domain = ONNX_DOMAIN if domain == "ai.onnx" else domain
+        node = Node(node_proto, Address(scope.number, index), scope, op_type, domain)
+        node.outputs = tuple([_produced(scope, node, k, name) for k, name in enumerate(node_proto.output)])
         scope.nodes.append(node)
 
 
@@ -367,7 +366,7 @@ def _produced(scope: Scope, node: Node, output_index: int, name: str) -> Value |
 def _connect(scope: Scope) -> None:
     """Enter who reads what. Every scope's names are known by now."""
     for node in scope.nodes:
-        node.inputs = tuple(scope.resolve(name) if name else None for name in node.proto.input)
+        node.inputs = tuple([scope.resolve(name) if name else None for name in node.proto.input])
         for index, value in enumerate(node.inputs):
             if value is not None:
                 value.readers.append((node, index))
@@ -376,10 +375,25 @@ def _connect(scope: Scope) -> None:
 
 
 @cache
+def _since_version(op_type: str, domain: str, version: int) -> int:
+    """The version in which the operator got the definition that holds at `version`; 0 when no one knows it."""
+    if domain == ONNX_DOMAIN and version > defs.onnx_opset_version():
+        return 0
+    schema = _schema(op_type, domain, version)
+    return schema.since_version if schema else 0
+
+
+@cache
 def _required(op_type: str, domain: str, version: int) -> tuple[str, ...]:
     """The attributes that the operator requires."""
+    return tuple(name for name, entry in _specified(op_type, domain, version).items() if entry.required)
+
+
+@cache
+def _specified(op_type: str, domain: str, version: int) -> dict[str, defs.OpSchema.Attribute]:
+    """What the definition says of each attribute. Kept, since a schema makes them anew each time."""
     schema = _schema(op_type, domain, version)
-    return tuple(name for name, entry in schema.attributes.items() if entry.required) if schema else ()
+    return dict(schema.attributes) if schema else {}
 
 
 @cache

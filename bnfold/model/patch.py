@@ -12,7 +12,7 @@ from typing import Any
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from bnfold.model.graph import Address, Graph, Node, Scope, Value, scope_protos, subgraphs
+from bnfold.model.graph import Address, Graph, Node, Scope, Value, subgraphs
 from bnfold.model.names import Names
 from bnfold.model.references import Spool
 
@@ -94,10 +94,10 @@ def apply(patch: Patch, graph: Graph) -> ModelProto:
     dead = _Dead(patch, graph)
     model = ModelProto()
     model.CopyFrom(graph.model)
-    for scope, proto in zip(graph.scopes, scope_protos(model), strict=True):
+    for scope, proto in zip(graph.scopes, graph.scopes_of(model), strict=True):
         _edit_nodes(patch, scope, proto)
         _edit_constants(patch, graph, scope, proto, dead)
-    for scope, proto in zip(graph.scopes, scope_protos(model), strict=True):
+    for scope, proto in zip(graph.scopes, graph.scopes_of(model), strict=True):
         _rebuild_nodes(patch, graph, scope, proto, dead)
     return model
 

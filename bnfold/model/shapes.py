@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
+from math import prod
 from typing import NamedTuple, TypeAlias
 
 from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, shape_inference
 
-from bnfold.model.graph import Graph, Value, scope_protos
+from bnfold.model.graph import ONNX_DOMAIN, Graph, Value, scope_protos
 
 Dim: TypeAlias = int | str | None
 """A number, a symbol that means the same number everywhere, or nothing known."""
@@ -20,6 +22,21 @@ SMALL = 64
 class _Inferred(NamedTuple):
     elem_type: int
     shape: Shape | None
+
+
+class _Scope:
+    """What was inferred of the values of one scope; each entry is read when it is first asked for."""
+
+    def __init__(self, *entries: Iterable[ValueInfoProto]) -> None:
+        self._entries = {entry.name: entry for some in entries for entry in some}
+        self._read: dict[str, _Inferred | None] = {}
+
+    def get(self, name: str) -> _Inferred | None:
+        """Of the value of that name; None where nothing is known, or where it is no tensor."""
+        if name not in self._read:
+            entry = self._entries.get(name)
+            self._read[name] = None if entry is None or not entry.type.HasField("tensor_type") else _read(entry)
+        return self._read[name]
 
 
 class Shapes:
@@ -51,6 +68,14 @@ class Shapes:
         shape = self.shape(value)
         return None if shape is None else len(shape)
 
+    def channels(self, value: Value) -> Dim:
+        """The size along axis 1. Behind a Conv its weight says it, so that no shape has to be inferred for it."""
+        weight = _weight_of_conv(value)
+        if weight is not None and weight.tensor is not None and not self.graph.is_overridable(weight):
+            return weight.tensor.dims[0] if len(weight.tensor.dims) > 2 else None
+        shape = self.shape(value)
+        return shape[1] if shape is not None and len(shape) > 1 else None
+
     def elem_type(self, value: Value | None) -> int:
         """The ONNX element type; 0 (UNDEFINED) when unknown."""
         if value is None:
@@ -61,8 +86,8 @@ class Shapes:
         return found.elem_type if found else TensorProto.UNDEFINED
 
     @cached_property
-    def _inferred(self) -> list[dict[str, _Inferred]]:
-        """Per scope, by name."""
+    def _inferred(self) -> list[_Scope]:
+        """Per scope."""
         skeleton = _skeleton(self.graph, freeze=self.freeze)
         found = _collect(_infer(skeleton))
         for behind in (False, True):  # what follows from a first declaration is inferred, not believed
@@ -70,7 +95,7 @@ class Shapes:
                 found = _collect(_infer(skeleton))
         return found
 
-    def _declare_the_unknown(self, skeleton: ModelProto, found: list[dict[str, _Inferred]], *, behind: bool) -> bool:
+    def _declare_the_unknown(self, skeleton: ModelProto, found: list[_Scope], *, behind: bool) -> bool:
         """Give the skeleton what the model declares of values of which nothing was inferred.
 
         Args:
@@ -79,7 +104,7 @@ class Shapes:
             behind: of values behind other unknown ones too.
         """
         declared = False
-        for scope, proto in zip(self.graph.scopes, scope_protos(skeleton), strict=True):
+        for scope, proto in zip(self.graph.scopes, self.graph.scopes_of(skeleton), strict=True):
             if isinstance(proto, FunctionProto) or isinstance(scope.proto, FunctionProto):
                 continue
             for entry in scope.proto.value_info:
@@ -92,7 +117,14 @@ class Shapes:
         return declared
 
 
-def _is_unknown(value: Value, found: list[dict[str, _Inferred]]) -> bool:
+def _weight_of_conv(value: Value) -> Value | None:
+    """The weight of the Conv that produces the value, ``[O, I/g, *k]``."""
+    node = value.producer
+    is_conv = node is not None and node.op_type == "Conv" and node.domain == ONNX_DOMAIN and len(node.inputs) > 1
+    return node.inputs[1] if node is not None and is_conv else None
+
+
+def _is_unknown(value: Value, found: list[_Scope]) -> bool:
     known = found[value.scope.number].get(value.name)
     return value.tensor is None and (known is None or known.shape is None)
 
@@ -117,18 +149,19 @@ def _skeleton(graph: Graph, *, freeze: bool) -> ModelProto:
     for entry in skeleton.graph.output:
         if entry.type.HasField("tensor_type"):
             entry.type.tensor_type.ClearField("shape")  # as value_info: declared, and perhaps wrong
-    for tensor in original.initializer:
-        overridable = graph.is_overridable(graph.main.values[tensor.name]) and not freeze
-        skeleton.graph.initializer.append(tensor if _is_small(tensor) and not overridable else _hollow(tensor))
-    for proto in scope_protos(skeleton):
+    skeleton.graph.initializer.extend(
+        tensor
+        if _is_small(tensor) and (freeze or not graph.is_overridable(graph.main.values[tensor.name]))
+        else _hollow(tensor)
+        for tensor in original.initializer
+    )
+    for proto in graph.scopes_of(skeleton):
         _hollow_out(proto)
     return skeleton
 
 
 def _is_small(tensor: TensorProto) -> bool:
-    size = 1
-    for dim in tensor.dims:
-        size *= max(int(dim), 0)
+    size = prod(max(dim, 0) for dim in tensor.dims)
     return size <= SMALL and tensor.data_location != TensorProto.EXTERNAL
 
 
@@ -147,15 +180,11 @@ def _hollow_out(proto: GraphProto | FunctionProto) -> None:
         del proto.value_info[:]
 
 
-def _collect(model: ModelProto) -> list[dict[str, _Inferred]]:
-    found: list[dict[str, _Inferred]] = []
-    for proto in scope_protos(model):
-        if isinstance(proto, FunctionProto):
-            found.append({})
-            continue
-        entries = [*proto.value_info, *proto.output, *proto.input]
-        found.append({entry.name: _read(entry) for entry in entries if entry.type.HasField("tensor_type")})
-    return found
+def _collect(model: ModelProto) -> list[_Scope]:
+    return [
+        _Scope() if isinstance(proto, FunctionProto) else _Scope(proto.value_info, proto.output, proto.input)
+        for proto in scope_protos(model)
+    ]
 
 
 def _read(entry: ValueInfoProto) -> _Inferred:

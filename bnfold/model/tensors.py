@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -109,16 +110,19 @@ def with_values(tensor: TensorProto, values: Array) -> TensorProto:
     return copy
 
 
+@cache
 def smallest_normal(elem_type: int) -> float:
     """The smallest positive number that has the type's full precision."""
     return float(_finfo(elem_type).smallest_normal)
 
 
+@cache
 def largest(elem_type: int) -> float:
     """The largest finite number of the type."""
     return float(_finfo(elem_type).max)
 
 
+@cache
 def keeps_range(elem_type: int) -> bool:
     """Whether the type has float32's range of exponents, so that a trained scale does not leave it below."""
     return float(_finfo(elem_type).smallest_normal) <= float(np.finfo(np.float32).smallest_normal)

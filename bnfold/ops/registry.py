@@ -88,8 +88,10 @@ class Registry:
 
     def rule(self, node: Node) -> EachRule | None:
         """The rule that holds for the node's version of its operator."""
-        rules = self._rules.get((node.domain, node.op_type), [])
-        return next((rule for since, rule in reversed(rules) if since <= node.since_version), None)
+        for since, rule in reversed(self._rules.get((node.domain, node.op_type), ())):
+            if since <= node.since_version:
+                return rule
+        return None
 
     def table(self) -> dict[tuple[str, str], tuple[int, ...]]:
         """(domain, operator) to the versions from which on a rule of its own holds; for documentation and tests."""

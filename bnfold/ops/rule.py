@@ -18,10 +18,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from bnfold.model.broadcasting import broadcast
 from bnfold.model.constants import Constant, Constants
 from bnfold.model.graph import Node, Value
 from bnfold.model.shapes import Dim, Shape, Shapes
-from bnfold.model.tensors import Array
+from bnfold.model.tensors import FLOATS, Array
 from bnfold.ops.placed import Placed as Placed
 from bnfold.ops.placed import Spread as Spread
 from bnfold.ops.refusal import Refusal as Refusal
@@ -99,6 +100,10 @@ def _composed(first: Taken, index: int, second: Rescale | None) -> Rescale | Non
         return Rescale(second.factor * before.factor, offset, of=base if before.of is None else before.of)
 
 
+NO_EDITS = Taken()
+"""An answer that changes nothing."""
+
+
 @dataclass(frozen=True, eq=False)
 class Operator:
     """A node as a rule sees it: with its constants and shapes.
@@ -113,7 +118,7 @@ class Operator:
     node: Node
     constants: Constants
     shapes: Shapes
-    edits: Taken = field(default_factory=Taken)
+    edits: Taken = NO_EDITS
 
     def after(self, taken: Taken) -> Operator:
         """The operator as an answer leaves it."""
@@ -132,7 +137,8 @@ class Operator:
     def constant(self, index: int) -> Constant | None:
         """The constant at an input; None when the input is omitted or is no constant."""
         if index not in self.edits.constants:
-            return self.constants.get(self.input(index))
+            inputs = self.node.inputs
+            return self.constants.get(inputs[index]) if index < len(inputs) else None
         rescale = self.edits.constants[index]
         return None if rescale is None else self._rescaled(index, rescale)
 
@@ -157,15 +163,15 @@ class Operator:
         bare = rescale.of == NOTHING
         base = None if bare else self.base(index, rescale)
         parts = [() if base is None else base.shape, rescale.factor.shape]
-        shape = np.broadcast_shapes(*parts, () if rescale.offset is None else rescale.offset.shape)
+        shape = broadcast(*parts, () if rescale.offset is None else rescale.offset.shape)
         kind = self.float_type(index) if base is None else base.elem_type
         return Constant(shape, kind, lambda: self.rescaled(index, rescale))
 
     def float_type(self, index: int) -> int:
         """The element type for a constant input: its own, else that of the operator's floats; 0 when unknown."""
-        for other in (index, *range(len(self.node.inputs))):
-            constant = self.constants.get(self.input(other))
-            if constant is not None and constant.is_float:
+        for value in (self.input(index), *self.node.inputs):
+            constant = self.constants.get(value)
+            if constant is not None and constant.elem_type in FLOATS:
                 return constant.elem_type
         return self.shapes.elem_type(self.input(0))
 
@@ -219,7 +225,7 @@ class Operator:
 
 def scaled(index: int, factor: Factor) -> dict[int, Rescale]:
     """A constant input times `factor`; nothing to do where that is one everywhere, so that it stays what it is."""
-    return {} if np.all(factor == 1.0) else {index: Rescale(factor)}
+    return {} if not np.count_nonzero(factor != 1.0) else {index: Rescale(factor)}
 
 
 def scaled_behind(op: Operator, behind: Placed | Factor, following: Placed | None) -> Placed | Factor:
