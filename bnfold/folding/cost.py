@@ -22,13 +22,14 @@ from math import prod
 from typing import TypeAlias
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from bnfold.folding.plan import Change, Residual
 from bnfold.folding.state import State
 from bnfold.model.broadcasting import broadcast
 from bnfold.model.graph import Node, Value
 from bnfold.model.shapes import Shapes
+from bnfold.model.tensors import item_size
 from bnfold.ops.rule import NOTHING, Operator, Placed, Rescale
 
 Elements: TypeAlias = Counter[tuple[str, ...]]
@@ -198,7 +199,7 @@ def new_bytes(op: Operator, index: int, rescale: Rescale) -> int:
     kind = op.float_type(index)
     if takes_its_place or kind == TensorProto.UNDEFINED:
         return 0
-    return prod(shape) * helper.tensor_dtype_to_np_dtype(kind).itemsize
+    return prod(shape) * item_size(kind)
 
 
 def _is_fused(node: Node, state: State) -> bool:

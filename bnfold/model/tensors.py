@@ -133,6 +133,12 @@ def _finfo(elem_type: int) -> Any:  # noqa: ANN401 (ml_dtypes.finfo is untyped)
     return finfo(helper.tensor_dtype_to_np_dtype(elem_type))
 
 
+@cache
+def item_size(elem_type: int) -> int:
+    """How many bytes an element takes in memory."""
+    return int(helper.tensor_dtype_to_np_dtype(elem_type).itemsize)
+
+
 def type_name(elem_type: int) -> str:
     """The type as ONNX spells it in text: ``float16``, ``int64``, ..."""
     if elem_type not in TensorProto.DataType.values():

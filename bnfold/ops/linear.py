@@ -201,13 +201,15 @@ def _bias(op: Operator, index: int, affine: Affine) -> dict[int, Rescale] | Refu
 def float_constant(op: Operator, index: int, role: str) -> Constant | Refusal:
     """A constant input in a type that bnfold computes with."""
     value, constant = op.input(index), op.constant(index)
+    if constant is not None and constant.is_float:
+        return constant
     if not op.has(index):
         return op.refuse("malformed", f"has no {role}")
     if constant is None and value is not None and op.constants.graph.is_overridable(value):
         return op.refuse_overridable(value, role)
     if constant is None:
         return op.refuse(f"dynamic-{'bias' if role == 'bias' else 'weight'}", f"has a {role} that is no constant")
-    return constant if constant.is_float else _not_float(op, constant, role)
+    return _not_float(op, constant, role)
 
 
 def _not_float(op: Operator, constant: Constant, role: str) -> Refusal:
