@@ -18,7 +18,8 @@ from support import MODELS, REAL_MODELS, graph_model, normal
 from bnfold.errors import ModelError
 from bnfold.model.external import all_tensors
 from bnfold.model.mapped_file import FileSource, open_skeleton, skeleton_of
-from bnfold.model.references import THRESHOLD, Spool, is_reference, materialized, read_reference
+from bnfold.model.references import THRESHOLD, is_reference, materialized, read_reference
+from bnfold.model.spool import Spool
 from bnfold.model.wire import header, varint
 
 ALL_MODELS = sorted([*MODELS.glob("*.onnx"), *REAL_MODELS.glob("*.onnx")])

@@ -17,8 +17,9 @@ import bnfold
 from bnfold.errors import ModelError
 from bnfold.model.copying import METHODS, Method, write
 from bnfold.model.mapped_file import BytesSource, open_skeleton, skeleton_of
-from bnfold.model.references import THRESHOLD, Range, Segment, Spool, materialized
+from bnfold.model.references import THRESHOLD, Range, Segment, materialized
 from bnfold.model.skeleton import Skeleton
+from bnfold.model.spool import Spool
 from bnfold.model.streaming import segments, size_of
 from bnfold.model.wire import BYTES, fields, header, varint
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from bnfold.folding.placing import put_constant as _put_constant
 from bnfold.folding.placing import put_integers
 from bnfold.folding.plan import Change, Plan
@@ -11,8 +13,9 @@ from bnfold.folding.wiring import Labels, Wiring
 from bnfold.model.graph import Address
 from bnfold.model.names import Names
 from bnfold.model.patch import Patch
-from bnfold.model.references import Spool
-from bnfold.ops.rule import Operator, Placed, Rescale, laid
+from bnfold.model.recipes import Recipe
+from bnfold.model.spool import Spool
+from bnfold.ops.rule import NOTHING, Operator, Placed, Rescale, laid
 
 
 def make_patch(plan: Plan, *, freeze: bool, in_place: bool = False) -> tuple[Patch, Labels]:
@@ -56,7 +59,20 @@ def _change(change: Change, patch: Patch, names: Names) -> None:
 
 
 def _write_constant(op: Operator, index: int, rescale: Rescale, patch: Patch, names: Names) -> None:
-    _put_constant(op, index, op.rescaled(index, rescale), op.float_type(index), patch, names)
+    recipe = None if patch.spool is None else _recipe(op, index, rescale)
+    values = op.rescaled(index, rescale) if recipe is None else recipe
+    _put_constant(op, index, values, op.float_type(index), patch, names)
+
+
+def _recipe(op: Operator, index: int, rescale: Rescale) -> Recipe | None:
+    """The new numbers of a constant that lies in a file and keeps its shape, to be computed when they are written."""
+    stored = None if rescale.of == NOTHING else op.base(index, rescale).locate()
+    if stored is None:
+        return None
+    factor, offset = rescale.factor, rescale.offset
+    if np.broadcast_shapes(stored.shape, factor.shape, () if offset is None else offset.shape) != stored.shape:
+        return None
+    return Recipe(stored, factor, offset, op.float_type(index))
 
 
 def _bias_adds(plan: Plan) -> dict[Address, Source]:

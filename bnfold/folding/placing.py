@@ -11,6 +11,7 @@ from bnfold.model.graph import Node, Value
 from bnfold.model.names import Names
 from bnfold.model.patch import Patch
 from bnfold.model.quantized import DEQUANTIZE, Quantization
+from bnfold.model.recipes import Recipe
 from bnfold.model.tensors import Array, from_array, with_values
 from bnfold.ops.rule import Operator
 
@@ -18,24 +19,30 @@ SCALE, ZERO_POINT = 1, 2
 """Inputs of DequantizeLinear."""
 
 
-def put_constant(op: Operator, index: int, values: Array, kind: int, patch: Patch, names: Names) -> None:
+def put_constant(op: Operator, index: int, values: Array | Recipe, kind: int, patch: Patch, names: Names) -> None:
     """New numbers for an input: in place where nobody else sees the old ones, else as a constant of their own."""
     present = op.input(index)
-    tensor = None if present is None else _own(op, present, values, kind)
+    tensor = None if present is None else _own(op, present, values.shape, kind)
     if present is not None and tensor is not None:
-        patch.replace_constant(present, with_values(tensor, values))
+        patch.replace_constant(present, _with_numbers(tensor, values, patch))
         return
     name = names.fresh(hint(op, index, present))
-    patch.add_constant(op.node.scope, from_array(values, kind, name))
+    bare = TensorProto(name=name, data_type=kind, dims=values.shape)
+    patch.add_constant(op.node.scope, _with_numbers(bare, values, patch))
     patch.read_instead(op.node, index, name)
 
 
-def _own(op: Operator, value: Value, values: Array, kind: int) -> TensorProto | None:
+def _with_numbers(tensor: TensorProto, values: Array | Recipe, patch: Patch) -> TensorProto:
+    """A copy of the tensor with other numbers; those of a recipe are made when they are read."""
+    return patch.deferred(tensor, values) if isinstance(values, Recipe) else with_values(tensor, values)
+
+
+def _own(op: Operator, value: Value, shape: tuple[int, ...], kind: int) -> TensorProto | None:
     """The initializer that can take the new numbers under its own name: one reader, same type and shape."""
     tensor = value.tensor
     if tensor is None or not value.has_one_reader or not op.constants.is_stored(value):
         return None
-    return tensor if tensor.data_type == kind and tuple(tensor.dims) == values.shape else None
+    return tensor if tensor.data_type == kind and tuple(tensor.dims) == shape else None
 
 
 def hint(op: Operator, index: int, present: Value | None) -> str:

@@ -7,6 +7,7 @@ from onnx import TensorProto
 
 from bnfold.folding.quantized import Requantized, requantized
 from bnfold.model.constants import Constant
+from bnfold.model.magnitudes import largest_magnitudes
 from bnfold.model.quantized import largest_stored, type_of
 from bnfold.model.tensors import Array, keeps_range, round_to, smallest_normal, type_name
 from bnfold.ops.rule import NOTHING, Operator, Refusal, Rescale, Taken
@@ -33,8 +34,24 @@ def _refuse_constant(op: Operator, index: int, rescale: Rescale) -> Refusal | No
     if kind == TensorProto.UNDEFINED:
         return op.refuse("unknown-type", "has a type that is not known, so neither is that of its new constant")
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused, not warned about
+        if _surely_fits(op, index, rescale, kind):
+            return None
         before, after = _magnitudes(op, index, rescale)
     return _refuse_numbers(op, before, after, kind)
+
+
+def _surely_fits(op: Operator, index: int, rescale: Rescale, kind: int) -> bool:
+    """Whether the largest number of all times the largest factor fits: then all do, and no channel is looked at."""
+    if _is_sum(rescale) or not keeps_range(kind):
+        return False
+    constant = op.base(index, rescale)
+    largest = largest_magnitudes(constant, tuple(range(constant.rank))) * np.abs(rescale.factor).max(initial=0.0)
+    return bool(np.all(np.isfinite(round_to(largest, kind))))
+
+
+def _is_sum(rescale: Rescale) -> bool:
+    """Whether new numbers are more than multiples of old ones."""
+    return rescale.offset is not None or rescale.of == NOTHING
 
 
 def _refuse_scales(op: Operator, made: Requantized) -> Refusal | None:
@@ -71,7 +88,7 @@ def _refuse_numbers(op: Operator, before: Array | None, after: Array, kind: int)
 
 def _magnitudes(op: Operator, index: int, rescale: Rescale) -> tuple[Array | None, Array]:
     """(largest magnitudes before, after), one per element of the factor; every element where there is an offset."""
-    if rescale.offset is not None or rescale.of == NOTHING:
+    if _is_sum(rescale):
         return None, np.abs(op.rescaled(index, rescale))
     before = _largest_per(rescale.factor, op.base(index, rescale))
     return before, before * np.abs(rescale.factor)
@@ -79,13 +96,7 @@ def _magnitudes(op: Operator, index: int, rescale: Rescale) -> tuple[Array | Non
 
 def _largest_per(factor: Array, constant: Constant) -> Array:
     """The largest magnitude that each element of `factor` is multiplied with; shape of the factor, or its broadcast."""
-    values = constant.values
-    if values.dtype not in (np.float16, np.float32, np.float64):
-        values = values.astype(np.float32)  # bfloat16: exact, and numpy reduces it
-    if values.size == 0:
-        return np.zeros(())
-    values = values.reshape((1,) * (factor.ndim - values.ndim) + values.shape)  # [*] -> [1, ..., *], the factor's rank
-    shape = (1,) * (values.ndim - factor.ndim) + factor.shape  # factor: [*] -> [1, ..., *], the rank of the constant
-    axes = tuple(k for k, size in enumerate(shape) if size == 1)
-    largest: Array = np.maximum(values.max(axis=axes, keepdims=True), -values.min(axis=axes, keepdims=True))
-    return largest.astype(np.float64)
+    more = max(factor.ndim - constant.rank, 0)
+    shape = (1,) * (constant.rank - factor.ndim) + factor.shape[more:]  # factor: [*] -> the rank of the constant
+    largest = largest_magnitudes(constant, tuple(k for k, size in enumerate(shape) if size == 1))
+    return largest.reshape((1,) * more + largest.shape)  # [*] -> [1, ..., *], the rank of the factor

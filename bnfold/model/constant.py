@@ -11,7 +11,12 @@ from onnx import SparseTensorProto, TensorProto
 
 from bnfold.model.quantized import Quantization
 from bnfold.model.sparse import dense_shape, to_dense
+from bnfold.model.stored import Stored
 from bnfold.model.tensors import FLOATS, Array, to_array
+
+
+def _nowhere() -> Stored | None:
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +28,14 @@ class Constant:
         elem_type: the ONNX element type it has in the graph.
         load: gives the values; float64 where something was computed, else the stored type.
         quantization: the DequantizeLinear that it comes from, or None.
+        locate: says where the values can be read block by block; None where they are in memory, or are computed.
     """
 
     shape: tuple[int, ...]
     elem_type: int
     load: Callable[[], Array]
     quantization: Quantization | None = None
+    locate: Callable[[], Stored | None] = _nowhere
 
     @classmethod
     def of(cls, values: Array, elem_type: int) -> Constant:
@@ -38,7 +45,12 @@ class Constant:
     @classmethod
     def stored(cls, tensor: TensorProto, base_dir: Path | None) -> Constant:
         """A constant whose values stay where they are until asked for."""
-        return cls(tuple(tensor.dims), tensor.data_type, lambda: to_array(tensor, base_dir))
+        return cls(
+            tuple(tensor.dims),
+            tensor.data_type,
+            lambda: to_array(tensor, base_dir),
+            locate=lambda: Stored.of(tensor, base_dir),
+        )
 
     @classmethod
     def sparse(cls, tensor: SparseTensorProto, base_dir: Path | None) -> Constant | None:

@@ -8,9 +8,6 @@ from typing import BinaryIO
 
 from bnfold.model.references import Range, Segment
 
-CHUNK = 1 << 24
-"""How many bytes are copied at a time where they have to go through this process."""
-
 _MOST = 1 << 30
 """How many bytes the system is asked to copy at a time; it stops a little below 2 GiB."""
 
@@ -34,7 +31,7 @@ METHODS: tuple[Method, ...] = (
 
 
 def write(file: BinaryIO, pieces: Iterable[Segment], methods: Iterable[Method] = METHODS) -> None:
-    """Write segments one after the other to the end of a file; no more than one chunk of them is held in memory.
+    """Write segments one after the other to the end of a file; no more than one piece of a range is held in memory.
 
     Args:
         file: open for writing; one without a descriptor is written to as well.
@@ -57,10 +54,8 @@ def _copy(file: BinaryIO, piece: Range, methods: Iterable[Method]) -> None:
     file.flush()  # the system writes behind what is written, and knows nothing of what waits here
     for method in methods if piece.source.descriptor is not None else ():
         position = _copied(method, file, piece, position)
-    while position < end:
-        length = min(CHUNK, end - position)
-        file.write(piece.source.read(position, length))
-        position += length
+    for part in piece.source.pieces(position, end - position):
+        file.write(part)
     piece.source.verify()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from bnfold.errors import ModelError
-from bnfold.model.references import register
+from bnfold.model.references import in_pieces, register
 from bnfold.model.rewriting import Bytes
 from bnfold.model.skeleton import Skeleton, skeleton_from
 from bnfold.model.wire import HEADER, LIMIT
@@ -110,6 +110,10 @@ class BytesSource:
         """`length` bytes from `offset` on."""
         return self.raw[offset : offset + length]
 
+    def pieces(self, offset: int, length: int) -> Iterator[memoryview]:
+        """The same in one piece, and not copied."""
+        yield memoryview(self.raw)[offset : offset + length]
+
     def window(self, position: int) -> tuple[bytes, int]:
         """All the bytes, whatever the position, and 0, where they start."""
         return self.raw, 0
@@ -155,6 +159,14 @@ class FileSource:
             raise ModelError(f"'{self.path}' can not be read: {error.strerror}") from error
         self.verify()
         return data
+
+    def pieces(self, offset: int, length: int) -> Iterator[bytes]:
+        """The same, a piece at a time.
+
+        Raises:
+            ModelError: the file has changed since it was opened, or can not be read.
+        """
+        return in_pieces(self, offset, length)
 
     def window(self, position: int) -> tuple[bytes, int]:
         """Some bytes from `position` on, or some that hold them, and where they start.

@@ -14,7 +14,8 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, 
 
 from bnfold.model.graph import Address, Graph, Node, Scope, Value, subgraphs
 from bnfold.model.names import Names
-from bnfold.model.references import Spool
+from bnfold.model.recipes import Recipe
+from bnfold.model.spool import Spool
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Patch:
         replaced: values whose initializer gets other numbers under the same name, type and shape.
         delisted: initializers that stop being graph inputs.
         spool: where the numbers of large new constants wait; None for in memory.
+        recipes: what makes the numbers of other constants when they are read.
     """
 
     removed: set[Address] = field(default_factory=set)
@@ -46,6 +48,7 @@ class Patch:
     replaced: dict[Value, TensorProto] = field(default_factory=dict)
     delisted: set[str] = field(default_factory=set)
     spool: Spool | None = None
+    recipes: list[Recipe] = field(default_factory=list)
 
     def read_instead(self, node: Node, index: int, name: str) -> None:
         """Let the node read `name` at that input."""
@@ -66,6 +69,11 @@ class Patch:
     def replace_constant(self, value: Value, tensor: TensorProto) -> None:
         """Let the value's initializer have other numbers under the same name, type and shape."""
         self.replaced[value] = self._kept(tensor)
+
+    def deferred(self, tensor: TensorProto, recipe: Recipe) -> TensorProto:
+        """A copy of the tensor whose numbers are made when they are read."""
+        self.recipes.append(recipe)
+        return recipe.reference(tensor)
 
     def _kept(self, tensor: TensorProto) -> TensorProto:
         return tensor if self.spool is None else self.spool.put(tensor)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-import tempfile
 import weakref
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol, TypeAlias
 
 from onnx import ModelProto, TensorProto
@@ -20,12 +20,15 @@ from bnfold.errors import ModelError
 from bnfold.model.external import MARK, all_tensors
 from bnfold.model.external import is_reference as is_reference
 
+PIECE = 1 << 20
+"""How many bytes of a file are held at a time where they have to go through this process."""
+
 THRESHOLD = 4096
 """From how many bytes on a tensor is a reference: one costs about 200 bytes and a few microseconds."""
 
 
 class Source(Protocol):
-    """Bytes that tensors can refer to: a file, an object of bytes, or a `Spool`.
+    """Bytes that tensors can refer to: a file, an object of bytes, a `Spool` or a `Recipe`.
 
     Attributes:
         size: how many there are.
@@ -42,6 +45,14 @@ class Source(Protocol):
 
     def read(self, offset: int, length: int) -> bytes:
         """`length` bytes from `offset` on.
+
+        Raises:
+            ModelError: the file is not what it was when it was opened.
+        """
+        ...
+
+    def pieces(self, offset: int, length: int) -> Iterator[bytes | memoryview]:
+        """The same, one piece after the other; each may be large only where it is in memory anyway.
 
         Raises:
             ModelError: the file is not what it was when it was opened.
@@ -67,6 +78,13 @@ class Range(NamedTuple):
     def read(self) -> bytes:
         """The bytes."""
         return self.source.read(self.offset, self.length)
+
+
+def in_pieces(source: Source, offset: int, length: int) -> Iterator[bytes]:
+    """Read a source piece by piece."""
+    end = offset + length
+    for position in range(offset, end, PIECE):
+        yield source.read(position, min(PIECE, end - position))
 
 
 Segment: TypeAlias = bytes | Range
@@ -162,46 +180,6 @@ def _release(tensor: TensorProto) -> None:
     tensor.ClearField("data_location")
     if said:
         tensor.data_location = TensorProto.DEFAULT
-
-
-class Spool:
-    """A temporary file without a name that new tensors are put into one by one. It goes with the object.
-
-    Attributes:
-        size: how many bytes it holds.
-        name: what references call it.
-    """
-
-    def __init__(self) -> None:
-        self.size = 0
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by the finalizer)
-        self.name = register(self)
-        weakref.finalize(self, self._file.close)
-
-    @property
-    def descriptor(self) -> int:
-        """The open file."""
-        return self._file.fileno()
-
-    def put(self, tensor: TensorProto) -> TensorProto:
-        """Keep the tensor's bytes; a reference to them, or the tensor itself where it is small or not inline."""
-        data = tensor.raw_data
-        if len(data) < THRESHOLD or tensor.external_data or tensor.data_location != TensorProto.DEFAULT:
-            return tensor
-        self._file.seek(self.size)
-        self._file.write(data)
-        self._file.flush()
-        place = location(self.name, self.size, len(data), says_default=tensor.HasField("data_location"))
-        self.size += len(data)
-        return referring(tensor, place)
-
-    def read(self, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset` on."""
-        self._file.seek(offset)
-        return self._file.read(length)
-
-    def verify(self) -> None:
-        """Nobody else can change a file without a name."""
 
 
 def referring(tensor: TensorProto, place: str) -> TensorProto:

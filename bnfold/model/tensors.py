@@ -53,16 +53,19 @@ def to_array(tensor: TensorProto, base_dir: Path | None) -> Array:
         ExternalDataError: the file that holds the values can not be read.
         ModelError: shape and bytes disagree.
     """
+    data = None
     if is_reference(tensor):
         data = read_reference(tensor)
-        tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
     elif is_external(tensor):
         # onnx's own reading writes into the tensor up to 1.22, and follows no symbolic link from then on.
         data = read(tensor, base_dir or Path())
-        tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
+    elif tensor.data_type in _PLAIN:
+        data = tensor.raw_data  # once: each access is a copy
     try:
-        if tensor.data_type in _PLAIN and tensor.raw_data:  # read-only, and not copied as by onnx
-            return np.frombuffer(tensor.raw_data, _PLAIN[tensor.data_type]).reshape(tuple(tensor.dims))
+        if tensor.data_type in _PLAIN and data:  # read-only, and not copied as by onnx
+            return np.frombuffer(data, _PLAIN[tensor.data_type]).reshape(tuple(tensor.dims))
+        if data:
+            tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
         return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError) as error:
         raise ModelError(f"tensor '{tensor.name}' does not hold what it declares: {error}") from error
@@ -102,11 +105,17 @@ def with_values(tensor: TensorProto, values: Array) -> TensorProto:
     """A copy of `tensor` that holds float64 `values`; name, type, doc string and metadata stay, unknown fields too."""
     rounded = np.asarray(round_to(values, tensor.data_type), order="C")
     is_plain = tensor.data_type in _PLAIN and sys.byteorder == "little"
+    copy = without_values(tensor)
+    copy.raw_data = rounded.tobytes() if is_plain else numpy_helper.from_array(rounded, tensor.name).raw_data
+    return copy
+
+
+def without_values(tensor: TensorProto) -> TensorProto:
+    """A copy of `tensor` that says all but its numbers, and where they lie."""
     copy = TensorProto()
     copy.CopyFrom(tensor)
     for field in _DATA_FIELDS:
         copy.ClearField(field)
-    copy.raw_data = rounded.tobytes() if is_plain else numpy_helper.from_array(rounded, tensor.name).raw_data
     return copy
 
 
