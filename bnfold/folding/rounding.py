@@ -9,7 +9,7 @@ from bnfold.folding.quantized import Requantized, requantized
 from bnfold.model.constants import Constant
 from bnfold.model.magnitudes import largest_magnitudes
 from bnfold.model.quantized import largest_stored, type_of
-from bnfold.model.tensors import Array, keeps_range, round_to, smallest_normal, type_name
+from bnfold.model.tensors import Array, keeps_range, largest, round_to, smallest_normal, type_name
 from bnfold.ops.rule import NOTHING, Operator, Refusal, Rescale, Taken
 
 
@@ -45,8 +45,8 @@ def _surely_fits(op: Operator, index: int, rescale: Rescale, kind: int) -> bool:
     if _is_sum(rescale) or not keeps_range(kind):
         return False
     constant = op.base(index, rescale)
-    largest = largest_magnitudes(constant, tuple(range(constant.rank))) * np.abs(rescale.factor).max(initial=0.0)
-    return bool(np.all(np.isfinite(round_to(largest, kind))))
+    before = largest_magnitudes(constant, tuple(range(constant.rank))).item()
+    return bool(before * np.abs(rescale.factor).max(initial=0.0) <= largest(kind))
 
 
 def _is_sum(rescale: Rescale) -> bool:
@@ -74,7 +74,8 @@ def _refuse_scales(op: Operator, made: Requantized) -> Refusal | None:
 
 def _refuse_numbers(op: Operator, before: Array | None, after: Array, kind: int) -> Refusal | None:
     """A refusal for magnitudes that a type can not hold; `before` are those that became them, if there are any."""
-    if not np.all(np.isfinite(round_to(after, kind))):
+    # A little more than the largest number still rounds to it.
+    if not after.max(initial=0.0) <= largest(kind) and not np.all(np.isfinite(round_to(after, kind))):
         return op.refuse("overflow", f"would get a constant that is not finite in {type_name(kind)}")
     # float16 has so few exponents that a trained scale can take a weight out of them; the types with float32's
     # exponents lose precision only below 1e-38, where no activation makes it count.
@@ -98,5 +99,5 @@ def _largest_per(factor: Array, constant: Constant) -> Array:
     """The largest magnitude that each element of `factor` is multiplied with; shape of the factor, or its broadcast."""
     more = max(factor.ndim - constant.rank, 0)
     shape = (1,) * (constant.rank - factor.ndim) + factor.shape[more:]  # factor: [*] -> the rank of the constant
-    largest = largest_magnitudes(constant, tuple(k for k, size in enumerate(shape) if size == 1))
-    return largest.reshape((1,) * more + largest.shape)  # [*] -> [1, ..., *], the rank of the factor
+    found = largest_magnitudes(constant, tuple(k for k, size in enumerate(shape) if size == 1))
+    return found.reshape((1,) * more + found.shape)  # [*] -> [1, ..., *], the rank of the factor

@@ -11,6 +11,12 @@ from bnfold.model.references import Range, Segment
 _MOST = 1 << 30
 """How many bytes the system is asked to copy at a time; it stops a little below 2 GiB."""
 
+SHORT = 1 << 10
+"""Shorter ranges cost more to ask the system for than to read."""
+
+PAGE = 1 << 12
+"""How much is read for a short one: those behind it mostly lie there too."""
+
 Method = Callable[[int, int, int, int], int]
 """From the descriptor of the source, its offset and a length, to a descriptor: how many bytes were copied."""
 
@@ -42,11 +48,30 @@ def write(file: BinaryIO, pieces: Iterable[Segment], methods: Iterable[Method] =
         ModelError: a file that a range refers to has changed since it was opened.
         OSError: the file can not be written.
     """
+    page = _Page()
     for piece in pieces:
-        if isinstance(piece, Range):
-            _copy(file, piece, methods)
-        else:
+        if not isinstance(piece, Range):
             file.write(piece)
+        elif piece.length < SHORT:
+            file.write(page.read(piece))
+        else:
+            _copy(file, piece, methods)
+
+
+class _Page:
+    """The piece of a source that was read last."""
+
+    def __init__(self) -> None:
+        self._held: Range | None = None
+        self._data = b""
+
+    def read(self, piece: Range) -> bytes:
+        """The bytes of a short range."""
+        start = -1 if self._held is None or self._held.source is not piece.source else piece.offset - self._held.offset
+        if not 0 <= start <= len(self._data) - piece.length:
+            self._held = Range(piece.source, piece.offset, min(PAGE, piece.source.size - piece.offset))
+            self._data, start = self._held.read(), 0
+        return self._data[start : start + piece.length]
 
 
 def _copy(file: BinaryIO, piece: Range, methods: Iterable[Method]) -> None:

@@ -6,7 +6,7 @@ The name of a graph input or output, its type and its place never change. What b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,8 +102,8 @@ def apply(patch: Patch, graph: Graph) -> ModelProto:
     dead = _Dead(patch, graph)
     model = ModelProto()
     model.CopyFrom(graph.model)
+    _edit_nodes(patch, graph.scopes_of(model))
     for scope, proto in zip(graph.scopes, graph.scopes_of(model), strict=True):
-        _edit_nodes(patch, scope, proto)
         _edit_constants(patch, graph, scope, proto, dead)
     for scope, proto in zip(graph.scopes, graph.scopes_of(model), strict=True):
         _rebuild_nodes(patch, graph, scope, proto, dead)
@@ -169,17 +169,17 @@ class _Dead:
         return {name for name in gone if (scope.number, name) not in self._made_by_new}
 
 
-def _edit_nodes(patch: Patch, scope: Scope, proto: GraphProto | FunctionProto) -> None:
-    """Change inputs, outputs and attributes of the copy's nodes in place."""
-    for node in scope.nodes:
-        copy = proto.node[node.address.place]
-        copy.op_type = patch.op_types.get(node.address, copy.op_type)
-        for index, name in patch.inputs.get(node.address, {}).items():
+def _edit_nodes(patch: Patch, protos: Sequence[GraphProto | FunctionProto]) -> None:
+    """Change inputs, outputs and attributes of the copy's nodes in place; the copy's scopes are given."""
+    for address in patch.op_types.keys() | patch.inputs.keys() | patch.outputs.keys() | patch.attributes.keys():
+        copy = protos[address.scope].node[address.place]
+        copy.op_type = patch.op_types.get(address, copy.op_type)
+        for index, name in patch.inputs.get(address, {}).items():
             copy.input.extend([""] * (index + 1 - len(copy.input)))
             copy.input[index] = name
-        for index, name in patch.outputs.get(node.address, {}).items():
+        for index, name in patch.outputs.get(address, {}).items():
             copy.output[index] = name
-        for name, value in patch.attributes.get(node.address, {}).items():
+        for name, value in patch.attributes.get(address, {}).items():
             _set_attribute(copy, name, value)
 
 
