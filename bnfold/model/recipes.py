@@ -10,7 +10,7 @@ import numpy.typing as npt
 from onnx import TensorProto, helper
 
 from bnfold.model.references import location, referring, register
-from bnfold.model.stored import Block, Shape, Stored, blocks
+from bnfold.model.stored import BLOCK, Block, Shape, Stored, blocks
 from bnfold.model.tensors import Array, round_to, without_values
 
 
@@ -55,10 +55,11 @@ class Recipe:
         Raises:
             ModelError: the file that the base lies in has changed since it was opened.
         """
+        room = np.empty(min(BLOCK, prod(self.shape)))  # one for all blocks: malloc would give it back each time
         for block in blocks(self.shape):
             start, end = block.start * self._item, (block.start + block.size) * self._item
             if start < offset + length and end > offset:
-                yield self._made(block).data[max(offset - start, 0) : offset + length - start]
+                yield self._made(block, room).data[max(offset - start, 0) : offset + length - start]
 
     def verify(self) -> None:
         """See that the file that the base lies in is what it was.
@@ -68,8 +69,10 @@ class Recipe:
         """
         self._base.place.source.verify()
 
-    def _made(self, block: Block) -> npt.NDArray[np.uint8]:
-        values = self._base.read(block).astype(np.float64)
+    def _made(self, block: Block, room: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+        old = self._base.read(block)
+        values = room[: block.size].reshape(old.shape)
+        values[...] = old
         values *= self._factor[block.part]
         if self._offset is not None:
             values += self._offset[block.part]
