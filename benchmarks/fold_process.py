@@ -21,9 +21,10 @@ class Cost(NamedTuple):
 
 
 class Miss(NamedTuple):
-    """Why there is no cost, as a cell of a table: `> 150 s`, or what the process said last."""
+    """Why there is no cost: more seconds than were allowed, or what the process said last."""
 
     reason: str
+    over: float | None = None
 
 
 def cost(arguments: Sequence[str | Path], environment: Mapping[str, str], limit: float) -> Cost | Miss:
@@ -49,5 +50,5 @@ def cost(arguments: Sequence[str | Path], environment: Mapping[str, str], limit:
         output.seek(0)
         said = output.read().decode(errors="replace").strip().splitlines()
     if wall >= limit:
-        return Miss(f"> {limit:g} s")
+        return Miss(f"> {limit:g} s", over=limit)
     return Miss(f"status {process.returncode}: {said[-1][-200:] if said else 'said nothing'}")
