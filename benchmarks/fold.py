@@ -59,7 +59,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--make-peers", type=Path, metavar="DIR", help="make them there")
     parser.add_argument("--write", type=Path, default=PATH, metavar="FILE", help="where the results go")
     options = parser.parse_args()
-    options.only = options.only or [name for name, scenario in SCENARIOS.items() if scenario.by_default]
+    asked = options.only or [name for name, scenario in SCENARIOS.items() if scenario.by_default]
+    options.only = [name for name in SCENARIOS if name in asked]
     return options
 
 
