@@ -43,8 +43,8 @@ class Measured:
 class Verdict(TypedDict):
     """A target and what was measured, as it goes to the results.
 
-    `value` is null and `met` too where something was not measured. With `bound`, the other tool did not end in its
-    time, and the value is at most that.
+    `value` is null where something was not measured, and `met` too unless bnfold did not end in its time. With `bound`,
+    the other tool did not end in its time, and the value is at most that.
     """
 
     text: str
@@ -61,6 +61,10 @@ class Target(Protocol):
     def limit(self) -> float:
         """Of the median."""
 
+    @property
+    def own(self) -> tuple[Way, ...]:
+        """Those of bnfold that it is about."""
+
     def __str__(self) -> str: ...
 
     def values(self, measured: Measured) -> Sequence[float] | None:
@@ -76,12 +80,25 @@ def quartiles(values: Sequence[float]) -> Quartiles:
 
 
 def verdict(target: Target, measured: Measured) -> Verdict:
-    """Whether a target is met: by the median, or by a bound of it."""
+    """Whether a target is met: by the median, or by a bound of it; not by a bnfold that took longer than it may."""
     values = target.values(measured)
     value = None if values is None else quartiles(values)
     bound = value is not None and target.is_bound(measured)
     met = None if value is None or (bound and value[1] > target.limit) else value[1] <= target.limit
+    if any(isinstance(missed := measured.costs[way], Miss) and missed.over for way in target.own):
+        met = False
     return {"text": str(target), "value": value, "bound": bound, "limit": target.limit, "met": met}
+
+
+class _OneWay:
+    """What is about one way of bnfold."""
+
+    way: Way
+
+    @property
+    def own(self) -> tuple[Way, ...]:
+        """The one."""
+        return (self.way,)
 
 
 class _Exact:
@@ -93,7 +110,7 @@ class _Exact:
 
 
 @dataclass(frozen=True)
-class Over:
+class Over(_OneWay):
     """The clock's time of one way over that of another in the same round, after `free` seconds that do not count."""
 
     way: Way
@@ -119,7 +136,7 @@ class Over:
 
 
 @dataclass(frozen=True)
-class PeakOver(_Exact):
+class PeakOver(_OneWay, _Exact):
     """Resident memory at most, over the bytes of the model."""
 
     way: Way
@@ -135,7 +152,7 @@ class PeakOver(_Exact):
 
 
 @dataclass(frozen=True)
-class Peak(_Exact):
+class Peak(_OneWay, _Exact):
     """Resident memory at most, in MB."""
 
     way: Way
@@ -151,7 +168,7 @@ class Peak(_Exact):
 
 
 @dataclass(frozen=True)
-class Processor(_Exact):
+class Processor(_OneWay, _Exact):
     """Processor time in milliseconds."""
 
     way: Way
@@ -172,6 +189,7 @@ class Imported(_Exact):
 
     packages: tuple[str, ...]
     limit: float = 0.0
+    own: tuple[Way, ...] = ()
 
     def __str__(self) -> str:
         return f"bnfold --help: how many it imports of {', '.join(self.packages)}"
@@ -194,6 +212,11 @@ class Growth(_Exact):
     start: Way
     ways: tuple[Way, ...]
     limit: float
+
+    @property
+    def own(self) -> tuple[Way, ...]:
+        """All."""
+        return (self.start, *self.ways)
 
     def __str__(self) -> str:
         kind, sizes = self.start.model.partition("-")[0], ", ".join(str(pairs(way.model)) for way in self.ways)

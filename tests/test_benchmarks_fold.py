@@ -160,10 +160,15 @@ def test_a_ratio_over_what_did_not_end_is_a_bound(wall: float, met: bool | None)
     assert found["met"] is met
 
 
-@pytest.mark.parametrize("missing", [(Miss("> 10 s", over=10.0), costs(1.0)), (costs(1.0), Miss("not installed"))])
-def test_what_was_not_measured_is_neither_met_nor_missed(missing: tuple[list[Cost] | Miss, list[Cost] | Miss]) -> None:
-    found = verdict(Over(OURS, THEIRS, 0.2), measured(*missing))
+def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+    found = verdict(Over(OURS, THEIRS, 0.2), measured(costs(1.0), Miss("not installed")))
     assert (found["value"], found["bound"], found["met"]) == (None, False, None)
+
+
+@pytest.mark.parametrize("target", [Over(OURS, THEIRS, 0.2), Peak(OURS, 1.0), Growth(OURS, (OURS,), 1.5)], ids=str)
+def test_a_fold_that_does_not_end_misses_its_target(target: Target) -> None:
+    found = verdict(target, measured(Miss("> 10 s", over=10.0), costs(1.0)))
+    assert (found["value"], found["met"]) == (None, False)
 
 
 def test_growth_is_per_pair_beyond_the_smallest_model() -> None:
