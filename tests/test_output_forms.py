@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import onnx
@@ -47,6 +47,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
+def parameters() -> dict[str, Any]:
+    return dict(zip("sbmv", statistics(16), strict=True))
+
+
 def two_branches(*, folds: bool = True) -> ModelProto:
     """Conv, BatchNormalization; beside it a MatMul with two weights that nothing touches, one of them a Constant's."""
     model = graph_model(
@@ -58,7 +62,7 @@ def two_branches(*, folds: bool = True) -> ModelProto:
         }""",
         W=normal(16, 3, 3, 3),
         M=normal(64, 64),
-        **dict(zip("sbmv", statistics(16), strict=True)),
+        **parameters(),
     )
     constant = helper.make_node("Constant", [], ["K"], value=numpy_helper.from_array(normal(64, 32), "K"))
     model.graph.node.insert(0, constant)
@@ -334,6 +338,20 @@ def test_external_data_makes_one_file_of_many(run: Run, tmp_path: Path, folds: b
     assert run("fold", path, "-o", tmp_path / "out" / "m.onnx", "--external-data").status == 0
     assert names(tmp_path / "out") == ["m.onnx", "m.onnx.data"]
     assert bnfold.check(path, tmp_path / "out" / "m.onnx")
+
+
+def test_a_model_whose_external_weights_are_all_folded_is_external_again(run: Run, tmp_path: Path) -> None:
+    model = graph_model(
+        """(float[N,3,5,5] x) => (float[N,16,3,3] y) { c = Conv(x, W) y = BatchNormalization(c, s, b, m, v) }""",
+        W=normal(16, 3, 3, 3),
+        **parameters(),
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="m.data", size_threshold=1024)
+    outcome = run("fold", path)
+    assert outcome.status == 0
+    assert "note" not in outcome.out
+    assert external_names(tmp_path / "m.folded.onnx") == {"W"}
 
 
 def test_a_model_is_brought_inline_over_itself_and_back(run: Run, tmp_path: Path, elsewhere: Path) -> None:

@@ -61,18 +61,23 @@ def is_too_large(model: ModelProto) -> bool:
     return sum(map(inline_bytes, _large(model))) > INLINE_LIMIT
 
 
-def tensors_for_a_file(model: ModelProto, fresh: Collection[str], form: Form) -> list[TensorProto]:
+def tensors_for_a_file(
+    model: ModelProto, fresh: Collection[str], form: Form, *, had_data: bool = False
+) -> list[TensorProto]:
     """Which tensors of a model go to its data file, in the order of the model.
 
     Args:
         model: the model to be written.
         fresh: names of tensors that are new; the large ones go where the external ones are.
         form: what is asked for; a model that is too large is external whatever it was.
+        had_data: the model came with external tensors, and all of them may be among the new ones.
     """
     external = list(external_tensors(model))
     if form is Form.EXTERNAL or is_too_large(model):
         return external + list(_large(model))
-    return external + [tensor for tensor in _large(model) if tensor.name in fresh] if external else []
+    if not external and not had_data:
+        return []
+    return external + [tensor for tensor in _large(model) if tensor.name in fresh]
 
 
 def inline_bytes(tensor: TensorProto) -> int:

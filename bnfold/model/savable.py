@@ -72,7 +72,17 @@ def staged_from(
     data = container.data_files
     if any(Path(path).exists() and file.samefile(path) for file in data):
         raise TargetError(f"'{path}' holds the weights of {container.name}; give another output")
-    with staged(model, path, container.base_dir, fresh, container.origin, is_changed=is_changed, form=form) as work:
+    staging = staged(
+        model,
+        path,
+        container.base_dir,
+        fresh,
+        container.origin,
+        is_changed=is_changed,
+        form=form,
+        had_data=bool(data),
+    )
+    with staging as work:
         if container.path is not None and os.path.realpath(container.path) == str(work.target) and not work.is_copy:
             work.remarks += [_left(file) for file in data if file != work.data_file]
         yield work

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf.message import EncodeError
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from bnfold.errors import TargetError
 from bnfold.model.data_file import Sources, bring_data, externalize, internalize
@@ -31,6 +31,7 @@ def staged(
     *,
     is_changed: bool = True,
     form: str = Form.AS_IT_CAME,
+    had_data: bool = False,
 ) -> Iterator[Staged]:
     """Write the model beside `target` under a temporary name; `commit` puts it in place, leaving discards it.
 
@@ -44,6 +45,7 @@ def staged(
         origin: what the model was opened from in place; what did not change of it is copied.
         is_changed: whether the model is another one than it was; else the file is what came in, if it has the form.
         form: one of `Form`: where the weights go.
+        had_data: the model came with external data, though all of it may have been replaced by what is new.
 
     Raises:
         TargetError: the place can not be written to, or can not take the model in this form.
@@ -51,7 +53,7 @@ def staged(
         ExternalDataError: a file of weights that is copied from can not be read.
         UsageError: there is no such form.
     """
-    made = _Made(model, base_dir, fresh, origin, Form.called(form))
+    made = _Made(model, base_dir, fresh, origin, Form.called(form), had_data)
     with target_errors(target):
         place = Path(os.path.realpath(target))
         if place.is_dir():
@@ -89,6 +91,11 @@ class _Made:
     fresh: Collection[str]
     origin: Skeleton | None
     form: Form
+    had_data: bool
+
+    def tensors_for_a_file(self, model: ModelProto) -> list[TensorProto]:
+        """Those of the model, or of a copy of it."""
+        return tensors_for_a_file(model, self.fresh, self.form, had_data=self.had_data)
 
 
 def _as_it_came(made: _Made, work: Staged) -> list[Segment]:
@@ -103,10 +110,11 @@ def _changed(made: _Made, work: Staged) -> list[Segment]:
     if made.form is Form.INLINE:
         return _all_inline(made, work)
     model = made.model
-    if tensors_for_a_file(model, made.fresh, made.form):
+    if made.tensors_for_a_file(model):
         model = _copied(model)
-        externalize(tensors_for_a_file(model, made.fresh, made.form), work, made.base_dir)
-    if made.form is Form.AS_IT_CAME and work.data_file is not None and is_too_large(made.model):
+        externalize(made.tensors_for_a_file(model), work, made.base_dir)
+    is_surprise = made.form is Form.AS_IT_CAME and not made.had_data
+    if is_surprise and work.data_file is not None and is_too_large(made.model):
         work.remarks.append(
             f"the model does not fit into one protobuf file, which holds less than 2 GiB: "
             f"its weights are in '{work.data_file.name}'"
