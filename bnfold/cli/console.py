@@ -48,6 +48,14 @@ def _is_device(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
+def files_of(data: Iterable[str]) -> Iterator[Path]:
+    """The files that data are read from: themselves, or those of numpy in a folder."""
+    for path in map(Path, data):
+        yield path
+        if path.is_dir():
+            yield from path.glob("*.np[yz]")
+
+
 def refuse_unwritable(*targets: str | Path | None) -> None:
     """Look for places that nothing can be written to, before anything that takes long.
 

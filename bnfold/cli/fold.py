@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import open_console, protect
+from bnfold.cli.console import files_of, open_console, protect
 from bnfold.cli.writing import beside, write, write_proved
 from bnfold.errors import DifferenceFound
 
@@ -34,6 +34,7 @@ def fold(
         str | None,
         typer.Option("--output", "-o", metavar="OUT", help="Where to write; by default <name>.folded.onnx beside it."),
     ] = None,
+    external_data: shared.ExternalData = None,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Run both graphs and compare them first.")] = True,
     provider: shared.Provider = "cpu",
     data: shared.Data = None,
@@ -71,12 +72,13 @@ def fold(
     options = Options(freeze_initializers, prefer, tuple(only or ()), tuple(skip or ()), max_folds, residuals)
     result = fold_model(model, options)
     target = Path(output) if output else beside(model, "folded")
-    protect(result.container.files, target, json)
+    protect((*result.container.data_files, *files_of(data or ())), target, json)
+    protect((Path(model),), json)  # the target may be the model: what is written is proved beside it first
     console = open_console(quiet=json == "-")
     reports.fold_text(console, result, name=Path(model).name)
     judged = {"rtol": rtol, "atol": atol, "allow_vacuous": allow_vacuous}
     how = shared.how_to_check(shape, provider=provider, data=data, seed=seed, tf32=tf32, **judged)
-    report = _write(console, result, target, model, how if check else None)
+    report = _write(console, result, target, model, how if check else None, shared.form_of(external_data))
     written = report is None or bool(report)
     if written:
         console.print(f"wrote {target}", markup=False)
@@ -91,12 +93,16 @@ def fold(
 
 
 def _write(
-    console: Console, result: FoldResult, target: Path, model: str, how: dict[str, Any] | None
+    console: Console, result: FoldResult, target: Path, model: str, how: dict[str, Any] | None, form: str
 ) -> CheckReport | None:
     """Write the result, unless the check fails; the report, None when nothing was to prove."""
-    if result and how is not None:
-        return write_proved(console, result, target, model, how)
-    if how is not None:
+    is_copy = result.is_as_it_came(form)
+    if is_copy and how is not None:
         console.print("nothing folds: the model is written as it came in, byte for byte")
-    write(result, target)
+    if not result and not is_copy:
+        place = "in a data file beside it" if form == "external" else "in its own file"
+        console.print(f"nothing folds: the model is written with its weights {place}")
+    if how is not None and not is_copy:
+        return write_proved(console, result, target, model, how, form=form)
+    write(console, result, target, form)
     return None

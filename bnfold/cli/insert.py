@@ -132,7 +132,7 @@ def _write(
 ) -> CheckReport | None:
     """Write the result, unless the check fails; the report, None when nothing was to prove."""
     if how is None or not result:
-        write(result, target)
+        write(console, result, target)
         return None
     with first_of(batches) as data:
         if reset:

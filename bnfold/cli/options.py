@@ -15,6 +15,14 @@ Freeze = Annotated[
     ),
 ]
 Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the outcome as JSON; - for stdout.")]
+ExternalData = Annotated[
+    bool | None,
+    typer.Option(
+        "--external-data/--inline",
+        help="Write the weights into one data file beside the model, or all into the model; by default as they came.",
+        show_default=False,
+    ),
+]
 
 # How two models are compared.
 Provider = Annotated[
@@ -58,6 +66,11 @@ IncludeClassifier = Annotated[
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", metavar="N", help="Rows of a batch; by default each file is one.")
 ]
+
+
+def form_of(external_data: bool | None) -> str:
+    """The name of the form (`bnfold.model.forms.Form`) that the option asks for."""
+    return {None: "as-it-came", True: "external", False: "inline"}[external_data]
 
 
 def how_to_check(shape: list[str] | None, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - as for `bnfold.check`

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnfold.cli.console import protect, refuse_unwritable
+from bnfold.cli.console import files_of, protect, refuse_unwritable
 from bnfold.cli.writing import beside
 from bnfold.errors import UsageError
 
@@ -58,7 +58,7 @@ class Places:
             TargetError: one can not be written to.
             RuntimeUnavailable: what draws curves is not installed.
         """
-        protect((Path(model), *_files_of(data)), *self.files)
+        protect((Path(model), *files_of(data)), *self.files)
         refuse_unwritable(*self.files)
         if self.plot:
             from bnfold.report import refuse_curves
@@ -79,11 +79,3 @@ class Places:
                 "it, stop now and give --resume",
                 file=sys.stderr,
             )
-
-
-def _files_of(data: Iterable[str]) -> Iterator[Path]:
-    """The files that data are read from: themselves, or what is in a folder."""
-    for path in map(Path, data):
-        yield path
-        if path.is_dir():
-            yield from path.iterdir()

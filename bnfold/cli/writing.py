@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnfold.cli.console import showing_progress
+from bnfold.cli.options import form_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bnfold.checking import CheckReport
     from bnfold.model.savable import Savable
+
+AS_IT_CAME = form_of(None)
 
 
 def beside(model: str, kind: str) -> Path:
@@ -20,10 +24,16 @@ def beside(model: str, kind: str) -> Path:
     return path.with_name(f"{path.name.removesuffix('.onnx')}.{kind}.onnx")
 
 
-def write(result: Savable, target: Path) -> None:
+def write(console: Console, result: Savable, target: Path, form: str = AS_IT_CAME) -> None:
     """Write a result without a proof."""
-    with result.staged(target) as work:
-        work.commit()
+    _remark(console, result.save(target, form))
+
+
+def _remark(console: Console, remarks: Iterable[str]) -> None:
+    from rich.markup import escape
+
+    for remark in remarks:
+        console.print(f"  [cyan]note[/] {escape(remark)}")
 
 
 def write_proved(
@@ -34,6 +44,7 @@ def write_proved(
     how: dict[str, Any],
     *,
     written: Savable | None = None,
+    form: str = AS_IT_CAME,
 ) -> CheckReport:
     """Compare a result with the original, and put it in its place if they are equal.
 
@@ -44,18 +55,20 @@ def write_proved(
         before: the path of the original.
         how: options of `bnfold.check`.
         written: another form of the result, to be written in its stead.
+        form: where its weights go.
     """
     from bnfold import report as reports
     from bnfold.checking import check as compare
 
-    with result.staged(target) as work:
+    with result.staged(target, form) as work:
         with showing_progress() as progress:
             report = compare(before, work.model, progress=progress, **how)
         reports.check_text(console, report)
         if report and written is None:
             work.commit()
+            _remark(console, work.remarks)
     if report and written is not None:
-        write(written, target)
+        write(console, written, target, form)
     return report
 
 
@@ -80,4 +93,5 @@ def write_sound(console: Console, result: Savable, target: Path, how: dict[str, 
         reports.check_text(console, report)
         if report:
             work.commit()
+            _remark(console, work.remarks)
         return report

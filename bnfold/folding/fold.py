@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
 from onnx import ModelProto
 
 import bnfold.ops  # noqa: F401 (fills the registry of rules)
-from bnfold.errors import TargetError
 from bnfold.folding.growth import growth_remark
 from bnfold.folding.options import Options
 from bnfold.folding.plan import Plan
 from bnfold.folding.rounds import Folded, Kept, Round, Settlement, make_round, specialized_plan
 from bnfold.model.container import Container, ModelLike, open_model
+from bnfold.model.forms import Form, has_form
 from bnfold.model.references import materialized
-from bnfold.model.savable import Savable
-from bnfold.model.writing import Staged, staged
+from bnfold.model.savable import Savable, staged_from
+from bnfold.model.writing import Staged
 
 MAX_ROUNDS = 4
 """How often a model is folded at most: a second round rarely finds anything, a third one was never seen to."""
@@ -87,16 +85,19 @@ class FoldResult(Savable):
         growth = growth_remark(self.container, self.rounds)
         return tuple(dict.fromkeys([*found, *([growth] if growth else [])]))
 
-    @contextmanager
-    def staged(self, path: str | os.PathLike[str]) -> Iterator[Staged]:
+    def is_as_it_came(self, form: str = Form.AS_IT_CAME) -> bool:
+        """Whether what is written in this form is the file that came in, byte for byte.
+
+        Raises:
+            UsageError: there is no such form.
+        """
+        return not self and has_form(self.container.proto, Form.called(form))
+
+    def staged(self, path: str | os.PathLike[str], form: str = Form.AS_IT_CAME) -> AbstractContextManager[Staged]:
         """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
-        if any(Path(path).exists() and file.samefile(path) for file in self.container.data_files):
-            raise TargetError(f"'{path}' holds the weights of {self.container.name}; give another output")
-        container = self.container
         fresh = frozenset[str]().union(*(done.patch.fresh_names for done in self.rounds))
-        model = self.rounds[-1].model if self else container.proto
-        with staged(model, path, container.base_dir, fresh, container.origin, is_changed=bool(self)) as work:
-            yield work
+        model = self.rounds[-1].model if self else self.container.proto
+        return staged_from(self.container, model, path, form, fresh, is_changed=bool(self))
 
 
 def _resolved(entry: Folded, later: dict[str, Folded]) -> Folded:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from onnx import ModelProto
 
 from bnfold.model.container import Container
-from bnfold.model.savable import Savable
-from bnfold.model.writing import Staged, staged
+from bnfold.model.forms import Form
+from bnfold.model.savable import Savable, staged_from
+from bnfold.model.writing import Staged
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,8 +30,6 @@ class Remade(Savable):
     remarks: tuple[str, ...] = ()
     fresh: frozenset[str] = frozenset()
 
-    @contextmanager
-    def staged(self, path: str | os.PathLike[str]) -> Iterator[Staged]:
+    def staged(self, path: str | os.PathLike[str], form: str = Form.AS_IT_CAME) -> AbstractContextManager[Staged]:
         """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
-        with staged(self.model, path, self.container.base_dir, self.fresh) as work:
-            yield work
+        return staged_from(self.container, self.model, path, form, self.fresh)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from bnfold.model.references import Range, Segment
@@ -49,7 +49,7 @@ def write(file: BinaryIO, pieces: Iterable[Segment], methods: Iterable[Method] =
         OSError: the file can not be written.
     """
     page = _Page()
-    for piece in pieces:
+    for piece in _merged(pieces):
         if not isinstance(piece, Range):
             file.write(piece)
         elif piece.length < SHORT:
@@ -72,6 +72,29 @@ class _Page:
             self._held = Range(piece.source, piece.offset, min(PAGE, piece.source.size - piece.offset))
             self._data, start = self._held.read(), 0
         return self._data[start : start + piece.length]
+
+
+def _merged(pieces: Iterable[Segment]) -> Iterator[Segment]:
+    """The same with ranges that follow each other in one file made one, so that the system is asked once for them."""
+    run: Range | None = None
+    for piece in pieces:
+        if run is not None and isinstance(piece, Range) and _follows(piece, run):
+            run = run._replace(length=run.length + piece.length)
+            continue
+        if run is not None:
+            yield run
+            run = None
+        if isinstance(piece, Range):
+            run = piece
+        else:
+            yield piece
+    if run is not None:
+        yield run
+
+
+def _follows(piece: Range, run: Range) -> bool:
+    is_file = run.source.descriptor is not None
+    return is_file and piece.source is run.source and piece.offset == run.offset + run.length
 
 
 def _copy(file: BinaryIO, piece: Range, methods: Iterable[Method]) -> None:

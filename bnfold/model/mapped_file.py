@@ -34,7 +34,7 @@ def open_skeleton(path: str | os.PathLike[str]) -> Skeleton:
     """
     place = Path(path)
     with telling(place):
-        source = _opened(place)
+        source = open_source(place)
     return _skeleton(source, f"'{place}'")
 
 
@@ -70,8 +70,12 @@ def skeleton_of(raw: bytes, name: str = "the model") -> Skeleton:
     return _skeleton(BytesSource(raw), name)
 
 
-def _opened(path: Path) -> Bytes:
-    """The file in place, where it is one, and where an open file can be replaced, which on Windows it can not."""
+def open_source(path: Path) -> Bytes:
+    """The file in place, where it is one, and where an open file can be replaced, which on Windows it can not.
+
+    Raises:
+        OSError: it can not be opened.
+    """
     if path.is_file() and os.name != "nt":
         return FileSource(path)
     return BytesSource(path.read_bytes())

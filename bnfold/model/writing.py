@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
-import stat
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from google.protobuf.message import EncodeError
 from onnx import ModelProto, TensorProto
 
 from bnfold.errors import TargetError
-from bnfold.model.copying import write
-from bnfold.model.external import Extent, entries, external_tensors, is_external, is_reference, locate
-from bnfold.model.graph import scope_protos
-from bnfold.model.references import Range, Segment, extent_of
+from bnfold.model.data_file import Sources, bring_data, externalize, internalize
+from bnfold.model.forms import INLINE_LIMIT, Form, has_form, is_too_large, tensors_for_a_file
+from bnfold.model.references import Range, Segment
 from bnfold.model.skeleton import Skeleton
-from bnfold.model.streaming import segments
-
-EXTERNAL_THRESHOLD = 1024
-"""New tensors of at least this many bytes go to the data file of a model that has one; onnx.save's own threshold."""
-
-INLINE_LIMIT = 2**31 - 2**20
-"""Protobuf can not hold 2 GiB; beyond this, less a margin for the graph itself, weights go to a file."""
-
-ALIGNMENT = 4096
-"""Tensors in a data file start at a page, so that runtimes can map them."""
-
-CHUNK = 1 << 24
-"""How many bytes are copied at a time."""
-
-
-@dataclass
-class Staged:
-    """Files that are written and not yet in place.
-
-    Attributes:
-        model: the temporary file that holds the model; it can be read and run.
-        target: where it will be.
-        data: files beside the target that the model refers to and that this write made.
-    """
-
-    model: Path
-    target: Path
-    data: list[Path] = field(default_factory=list)
-
-    def commit(self) -> None:
-        """Put the model in its place, in one step.
-
-        Raises:
-            TargetError: the place can not be written to.
-        """
-        with _target_errors(self.target):
-            os.replace(self.model, self.target)
-            _flush_folder(self.target.parent)
-
-    def discard(self) -> None:
-        """Remove what is not in place. A model that has left its temporary name is, and needs its data."""
-        if self.model.exists():
-            for path in (*self.data, self.model):
-                path.unlink(missing_ok=True)
+from bnfold.model.staging import Staged as Staged
+from bnfold.model.staging import reserve, take_mode, target_errors, write_flushed
+from bnfold.model.streaming import segments, size_of
 
 
 @contextmanager
@@ -76,8 +30,12 @@ def staged(
     origin: Skeleton | None = None,
     *,
     is_changed: bool = True,
+    form: str = Form.AS_IT_CAME,
+    had_data: bool = False,
 ) -> Iterator[Staged]:
     """Write the model beside `target` under a temporary name; `commit` puts it in place, leaving discards it.
+
+    The target may be the file that the model is read from: the old file is read until the new one is whole.
 
     Args:
         model: the model; of one that was opened in place, large inline weights may be references.
@@ -85,212 +43,105 @@ def staged(
         base_dir: where the model's external data lies now.
         fresh: names of initializers that are new; of a model with external data, the large ones become external.
         origin: what the model was opened from in place; what did not change of it is copied.
-        is_changed: whether the model is another one than it was; else the file is what came in.
+        is_changed: whether the model is another one than it was; else the file is what came in, if it has the form.
+        form: one of `Form`: where the weights go.
+        had_data: the model came with external data, though all of it may have been replaced by what is new.
 
     Raises:
-        TargetError: the place can not be written to.
+        TargetError: the place can not be written to, or can not take the model in this form.
         ModelError: the file that is copied from has changed meanwhile.
+        ExternalDataError: a file of weights that is copied from can not be read.
+        UsageError: there is no such form.
     """
-    with _target_errors(target):
+    made = _Made(model, base_dir, fresh, origin, Form.called(form), had_data)
+    with target_errors(target):
         place = Path(os.path.realpath(target))
         if place.is_dir():
             raise TargetError(f"'{target}' is a folder; name a file in it")
         if place.exists() and not place.is_file():
             raise TargetError(f"'{target}' is a device or a pipe, which can not be replaced; name a file")
-        work = Staged(_reserve(place), place)
+        work = Staged(reserve(place), place, is_copy=not is_changed and has_form(model, made.form))
     try:
-        with _target_errors(target):
-            content = _changed(model, work, base_dir, fresh, origin) if is_changed else _as_it_came(model, origin)
-            if not is_changed:
-                _bring_data(model, work, base_dir)
-            _write(work.model, content)
-            _take_mode(work.model, place)
+        with target_errors(target):
+            content = _as_it_came(made, work) if work.is_copy else _changed(made, work)
+            if work.data_file is not None and not _lies_where_it_is_named(target):
+                raise TargetError(
+                    f"'{target}' is a link into another folder, where nothing would find the weights beside the model; "
+                    f"name the file itself, '{place}'"
+                )
+            write_flushed(work.model, content)
+            take_mode(work.model, place)
         yield work
     finally:
         with suppress(OSError):
             work.discard()
 
 
-@contextmanager
-def _target_errors(target: str | os.PathLike[str]) -> Iterator[None]:
-    """Say what the operating system said, in a sentence."""
+def _lies_where_it_is_named(target: str | os.PathLike[str]) -> bool:
+    """Whether a symbolic link, if the target is one, is to a file in its own folder."""
+    return os.path.dirname(os.path.realpath(target)) == os.path.realpath(os.path.dirname(os.path.abspath(target)))
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What is to be written: the arguments of `staged`."""
+
+    model: ModelProto
+    base_dir: Path | None
+    fresh: Collection[str]
+    origin: Skeleton | None
+    form: Form
+    had_data: bool
+
+    def tensors_for_a_file(self, model: ModelProto) -> list[TensorProto]:
+        """Those of the model, or of a copy of it."""
+        return tensors_for_a_file(model, self.fresh, self.form, had_data=self.had_data)
+
+
+def _as_it_came(made: _Made, work: Staged) -> list[Segment]:
+    bring_data(made.model, work, made.base_dir)
+    if made.origin is not None:
+        return [Range(made.origin.source, 0, made.origin.source.size)]
+    return segments(made.model, None)
+
+
+def _changed(made: _Made, work: Staged) -> list[Segment]:
+    """The model's file, its large tensors where the form wants them."""
+    if made.form is Form.INLINE:
+        return _all_inline(made, work)
+    model = made.model
+    if made.tensors_for_a_file(model):
+        model = _copied(model)
+        externalize(made.tensors_for_a_file(model), work, made.base_dir)
+    is_surprise = made.form is Form.AS_IT_CAME and not made.had_data
+    if is_surprise and work.data_file is not None and is_too_large(made.model):
+        work.remarks.append(
+            f"the model does not fit into one protobuf file, which holds less than 2 GiB: "
+            f"its weights are in '{work.data_file.name}'"
+        )
     try:
-        yield
-    except OSError as error:
-        raise TargetError(f"'{target}' can not be written: {error.strerror or error}") from error
-
-
-def _as_it_came(model: ModelProto, origin: Skeleton | None) -> list[Segment]:
-    if origin is not None:
-        return [Range(origin.source, 0, origin.source.size)]
-    return segments(model, None)
-
-
-def _reserve(place: Path) -> Path:
-    handle, name = tempfile.mkstemp(prefix=f".{place.name[:32]}.", suffix=".tmp", dir=place.parent)
-    os.close(handle)
-    return Path(name)
-
-
-def _write(path: Path, content: list[Segment]) -> None:
-    with path.open("wb") as file:
-        write(file, content)
-        _flush(file)
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename outlast a power cut, where folders can be opened (not on Windows)."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _take_mode(made: Path, place: Path) -> None:
-    """The permissions of the file that is replaced, else those that a new file gets; mkstemp's own are 0600."""
-    if place.exists():
-        made.chmod(stat.S_IMODE(place.stat().st_mode))
-        return
-    mask = os.umask(0)
-    os.umask(mask)
-    made.chmod(0o666 & ~mask)
-
-
-def _changed(
-    model: ModelProto, work: Staged, base_dir: Path | None, fresh: Collection[str], origin: Skeleton | None
-) -> list[Segment]:
-    """The model's file, its large tensors moved to a data file if it has one or needs one."""
-    moved = _tensors_for_a_file(model, fresh)
-    if moved:
-        copy = ModelProto()
-        copy.CopyFrom(model)
-        model = copy
-        _externalize(_tensors_for_a_file(model, fresh), work, base_dir)
-    try:
-        return segments(model, origin)
+        return segments(model, made.origin)
     except (ValueError, EncodeError) as error:
         raise TargetError(f"'{work.target}' can not be written: the graph itself is too large for protobuf") from error
 
 
-def _tensors_for_a_file(model: ModelProto, fresh: Collection[str]) -> list[TensorProto]:
-    """External ones, large new ones beside them, and every large one where the model would not fit otherwise."""
-    external = list(external_tensors(model))
-    large = [t for t in _initializers(model) if not is_external(t) and _inline_bytes(t) >= EXTERNAL_THRESHOLD]
-    if sum(map(_inline_bytes, large)) > INLINE_LIMIT:
-        return external + large
-    return external + [tensor for tensor in large if tensor.name in fresh] if external else []
+def _all_inline(made: _Made, work: Staged) -> list[Segment]:
+    model, sources = _copied(made.model), Sources(made.base_dir)
+    internalize(model, sources)
+    cause = None
+    try:
+        pieces = segments(model, made.origin)
+        if size_of(pieces) <= INLINE_LIMIT:
+            return pieces
+    except (ValueError, EncodeError) as error:
+        cause = error
+    raise TargetError(
+        f"'{work.target}' can not be written with all weights in it: one protobuf file holds less than 2 GiB; "
+        "ask for external data"
+    ) from cause
 
 
-def _inline_bytes(tensor: TensorProto) -> int:
-    return extent_of(tensor).length if is_reference(tensor) else len(tensor.raw_data)
-
-
-def _initializers(model: ModelProto) -> Iterator[TensorProto]:
-    for scope in scope_protos(model):
-        yield from getattr(scope, "initializer", ())
-
-
-def _externalize(tensors: list[TensorProto], work: Staged, base_dir: Path | None) -> None:
-    """Write the tensors to one data file and let them refer to it."""
-    staging = _reserve(work.target.with_name(f"{work.target.name}.data"))
-    work.data.append(staging)
-    with staging.open("wb") as file:
-        extents = [_append(file, tensor, base_dir) for tensor in tensors]
-        _flush(file)
-    _take_mode(staging, work.target)
-    final = _settle(staging, work)
-    for tensor, extent in zip(tensors, extents, strict=True):
-        _refer(tensor, final.name, extent)
-
-
-def _append(file: BinaryIO, tensor: TensorProto, base_dir: Path | None) -> tuple[int, int]:
-    """Copy a tensor's bytes to the end of the file; (offset, length)."""
-    offset = -(-file.tell() // ALIGNMENT) * ALIGNMENT
-    file.write(b"\0" * (offset - file.tell()))
-    if is_external(tensor):
-        _copy_range(locate(tensor, base_dir or Path()), file)
-    elif is_reference(tensor):
-        write(file, [extent_of(tensor)])
-    else:
-        file.write(tensor.raw_data)
-    return offset, file.tell() - offset
-
-
-def _copy_range(extent: Extent, file: BinaryIO) -> None:
-    with extent.path.open("rb") as source:
-        source.seek(extent.offset)
-        left = extent.length
-        while left:
-            chunk = source.read(min(CHUNK, left))
-            if not chunk:
-                raise TargetError(f"'{extent.path}' became shorter while it was read")
-            file.write(chunk)
-            left -= len(chunk)
-
-
-def _settle(staging: Path, work: Staged) -> Path:
-    """Give the data file its name. A file that another model may be using is never written over.
-
-    A model and its data file can not be replaced in one step, so a new model never refers to a name that the old one
-    may refer to: an equal file is used as it is, a different one makes the new file take the next free name.
-    """
-    number = 0
-    while True:
-        suffix = f".{number}.data" if number else ".data"
-        final = work.target.with_name(work.target.name + suffix)
-        if not final.exists():
-            os.replace(staging, final)
-            work.data[:] = [final]
-            return final
-        if _same_content(final, staging):
-            staging.unlink()
-            work.data.clear()
-            return final
-        number += 1
-
-
-def _same_content(one: Path, other: Path) -> bool:
-    if one.stat().st_size != other.stat().st_size:
-        return False
-    with one.open("rb") as first, other.open("rb") as second:
-        while chunk := first.read(CHUNK):
-            if chunk != second.read(CHUNK):
-                return False
-    return True
-
-
-def _refer(tensor: TensorProto, location: str, extent: tuple[int, int]) -> None:
-    """Point the tensor at its bytes; keys that bnfold does not know (a checksum) stay, the bytes are the same."""
-    fresh = {"location": location, "offset": str(extent[0]), "length": str(extent[1])}
-    for entry in tensor.external_data:
-        entry.value = fresh.pop(entry.key, entry.value)
-    for key, value in fresh.items():
-        tensor.external_data.add(key=key, value=value)
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-
-
-def _bring_data(model: ModelProto, work: Staged, base_dir: Path | None) -> None:
-    """Copy the data files of an unchanged model to the target's folder, under the names that the model gives them."""
-    if base_dir is None or base_dir.resolve() == work.target.parent:
-        return
-    files = {entries(tensor)["location"]: locate(tensor, base_dir).path for tensor in external_tensors(model)}
-    for location, path in files.items():
-        destination = work.target.parent / os.path.normpath(location)
-        if destination.exists() and _same_content(destination, path):
-            continue
-        if destination.exists():
-            raise TargetError(f"'{destination}' exists and holds other data; write to another folder")
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        reserved = _reserve(destination)
-        work.data.append(reserved)
-        shutil.copyfile(path, reserved)
-        os.replace(reserved, destination)
-        work.data[-1] = destination
+def _copied(model: ModelProto) -> ModelProto:
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,9 @@ from bnfold.checking import CheckReport
 from bnfold.folding.fold import FoldResult
 from bnfold.inserting.insert import InsertResult
 from bnfold.model.container import Container
-from bnfold.model.savable import Savable
-from bnfold.model.writing import Staged, staged
+from bnfold.model.forms import Form
+from bnfold.model.savable import Savable, staged_from
+from bnfold.model.writing import Staged
 
 if TYPE_CHECKING:
     from bnfold.torch.history import History
@@ -73,8 +73,6 @@ class TrainResult(Savable):
     def __bool__(self) -> bool:
         return bool(self.report)
 
-    @contextmanager
-    def staged(self, path: str | os.PathLike[str]) -> Iterator[Staged]:
+    def staged(self, path: str | os.PathLike[str], form: str = Form.AS_IT_CAME) -> AbstractContextManager[Staged]:
         """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
-        with staged(self.model, path, self.container.base_dir, self.fresh) as work:
-            yield work
+        return staged_from(self.container, self.model, path, form, self.fresh)
