@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,7 +119,9 @@ def _path(tensor: TensorProto, location: str, base_dir: Path) -> Path:
     """The file, symbolic links followed; neither its name nor a link may lead out of the model's folder."""
     if not location:
         raise ExternalDataError(f"tensor '{tensor.name}' is external and does not say in which file")
-    folder = base_dir.resolve()
+    folder = _resolved(base_dir, os.getcwd())
+    if os.sep not in location and _is_plain_file(folder / location):
+        return folder / location  # what most are like; there may be thousands
     try:
         path = (folder / location).resolve()
         found = path.is_file()
@@ -132,6 +136,20 @@ def _path(tensor: TensorProto, location: str, base_dir: Path) -> Path:
             "keep the data file beside the model"
         )
     return path
+
+
+@lru_cache(maxsize=16)
+def _resolved(folder: Path, where: str) -> Path:
+    """The folder with its links followed; a relative one is meant from `where`."""
+    return Path(where, folder).resolve()
+
+
+def _is_plain_file(path: Path) -> bool:
+    """Whether that is a file itself, and no link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (OSError, ValueError):  # none, or no name at all
+        return False
 
 
 def _number(tensor: TensorProto, said: dict[str, str], key: str) -> int:
