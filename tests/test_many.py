@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import numpy_helper
-from support import MODELS, graph_model, op_types
+from support import MODELS, graph_model
 
 needs_fifo = pytest.mark.skipif(
     sys.platform != "linux", reason="needs a file that can not be read to its end, and /proc to find a process"
@@ -49,17 +50,20 @@ def names(folder: Path) -> list[str]:
 
 def stays() -> onnx.ModelProto:
     """A BatchNormalization behind a graph input, with nothing to fold into."""
-    ones = {name: np.full(2, 2.0, np.float32) for name in ("s", "b", "m", "v")}
-    return graph_model("(float[N,2,3] x) => (float[N,2,3] y) { y = BatchNormalization(x, s, b, m, v) }", **ones)
+    model = graph_model("(float[N,2,3] x) => (float[N,2,3] y) { y = BatchNormalization(x, s, b, m, v) }")
+    return with_weights(model, dict.fromkeys("sbmv", np.full(2, 2.0, np.float32)))
+
+
+def with_weights(model: onnx.ModelProto, weights: dict[str, NDArray[np.float32]]) -> onnx.ModelProto:
+    model.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in weights.items())
+    return model
 
 
 def vacuous() -> onnx.ModelProto:
     """Folds, and its output is the same whatever the input: its comparison shows nothing."""
     model = graph_model("(float[N,3] x) => (float[N,2] y) { c = Gemm(x, W) y = BatchNormalization(c, s, b, m, v) }")
     weights = {"W": np.zeros((3, 2), np.float32), "m": np.zeros(2, np.float32)}
-    weights |= {name: np.ones(2, np.float32) for name in ("s", "b", "v")}
-    model.graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in weights.items())
-    return model
+    return with_weights(model, weights | dict.fromkeys("sbv", np.ones(2, np.float32)))
 
 
 def test_each_is_folded_as_it_is_alone(folder: Path) -> None:
@@ -97,7 +101,10 @@ def test_one_that_fails_stops_no_other_and_the_worst_status_comes_out(folder: Pa
     assert gone == "bnfold: gone.onnx: 'gone.onnx' does not exist"
     assert shows_nothing.startswith("bnfold: in/vacuous.onnx: nothing was written: output 'y' shows nothing")
     assert broken.startswith("bnfold: in/broken.onnx: ")
-    assert [line.split("  ")[-1].strip() for line in done.stdout.splitlines()[1:3]] == ["failed", "not written"]
+    assert [line.rstrip().split("  ")[-1].strip() for line in done.stdout.splitlines()[1:3]] == [
+        "failed",
+        "not written",
+    ]
     assert fold(folder, "in/vacuous.onnx", "in/mlp.onnx", "--out-dir", "out").returncode == 1
 
 
@@ -134,8 +141,8 @@ def test_the_document_holds_that_of_each_and_a_summary(folder: Path) -> None:
         (["in/mlp.onnx", "in/residual.onnx", "-o", "x.onnx"], "--output names one file, and there are 2 models"),
         (["in/mlp.onnx", "-o", "x.onnx", "--out-dir", "out"], "give one of them"),
         (["in/mlp.onnx", "mlp.onnx", "--out-dir", "out"], "the results of 'in/mlp.onnx' and 'mlp.onnx' would both be"),
-        (["in", "in/mlp.onnx"], "'in' is a folder; name the models in it, as in/*.onnx"),
-        (["in"], "'in' is a folder; name the models in it, as in/*.onnx"),
+        (["in", "in/mlp.onnx"], r"'in' is a folder; name its models, as in/\*\.onnx"),
+        (["in"], r"'in' is a folder; name its models, as in/\*\.onnx"),
         (["in/mlp.onnx", "in/residual.onnx", "--jobs", "many"], "--jobs takes the number .* not 'many'"),
         (["in/mlp.onnx", "in/residual.onnx", "--jobs", "-1"], "--jobs takes the number .* not '-1'"),
         (["in/mlp.onnx", "in/residual.onnx", "--jobs", "²"], "--jobs takes the number .* not '"),
@@ -240,7 +247,7 @@ def slow_to_check() -> onnx.ModelProto:
     body = f"(float[1,2,700,700] x) => (float[1,2,700,700] y) {{ v0 = BatchNormalization(c, s, b, m, v) {nodes} "
     body = body.replace("v0 = ", "c = Conv(x, W) v0 = ") + "y = Identity(v60) }"
     weights = {"W": np.ones((2, 2, 1, 1), np.float32), "M": np.eye(700, dtype=np.float32)}
-    return graph_model(body, **weights, **{name: np.ones(2, np.float32) for name in ("s", "b", "m", "v")})
+    return with_weights(graph_model(body), weights | dict.fromkeys("sbmv", np.ones(2, np.float32)))
 
 
 @needs_fifo
@@ -293,8 +300,8 @@ def test_a_terminal_sees_a_bar_after_two_seconds_and_80_columns_hold_the_table(f
         with (folder / "hangs.onnx").open("wb"):
             shown = read_for(master, 4.0)
         process.wait(timeout=60)  # the file has ended, empty
-    os.close(slave)
     shown += read_for(master, 0.5)
+    os.close(slave)
     os.close(master)
     assert "1/2" in shown
     assert ("\x1b[3" in shown) != no_color

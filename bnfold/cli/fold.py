@@ -76,7 +76,8 @@ def fold(
     if len(models) > 1:
         from bnfold.cli.many import fold_many
 
-        return fold_many(models, processes, arguments)
+        fold_many(models, processes, arguments)
+        return
     model, target = models[0], target_of(models[0], output, out_dir)
     from bnfold import report as reports
     from bnfold.folding.fold import fold as fold_model

@@ -42,7 +42,7 @@ def fold_many(models: Sequence[str], processes: int, arguments: dict[str, Any]) 
     processes = min(processes, len(models))
     targets = targets_of(models, arguments["output"], arguments["out_dir"])
     json: str | None = arguments["json"]
-    protect(map(Path, [*models, *targets]), json)
+    protect([*map(Path, models), *targets], json)
     make_folder(arguments["out_dir"])
     outcomes = [interrupted()] * len(models)
     requests = [

@@ -19,8 +19,8 @@ def distinct(models: Sequence[str]) -> list[str]:
         UsageError: one is a folder.
     """
     for model in models:
-        if Path(model).is_dir():
-            raise UsageError(f"'{model}' is a folder; name the models in it, as {Path(model) / '*.onnx'} in a shell does")
+        if os.path.isdir(model):  # pathlib raises for a name that is too long
+            raise UsageError(f"'{model}' is a folder; name its models, as {Path(model) / '*.onnx'} does in a shell")
     return list({os.path.abspath(model): model for model in reversed(models)}.values())[::-1]
 
 

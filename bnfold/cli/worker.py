@@ -73,7 +73,7 @@ def _interrupt(*_: object) -> None:
 
 
 def _tell_of_files(link: Connection) -> None:
-    """Tell of temporary files by Python's own events, which come before the file: nobody else can when this is killed."""
+    """Tell of temporary files by Python's own events, before they are there: a killed process tells nothing."""
 
     def hear(event: str, arguments: tuple[Any, ...]) -> None:
         if event in ("tempfile.mkstemp", "tempfile.mkdtemp"):
