@@ -19,7 +19,7 @@ def distinct(models: Sequence[str]) -> list[str]:
         UsageError: one is a folder.
     """
     for model in models:
-        if os.path.isdir(model):  # pathlib raises for a name that is too long
+        if os.path.isdir(model or "."):  # pathlib's raises for a name that is too long
             raise UsageError(f"'{model}' is a folder; name its models, as {Path(model) / '*.onnx'} does in a shell")
     return list({os.path.abspath(model): model for model in reversed(models)}.values())[::-1]
 
