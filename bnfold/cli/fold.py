@@ -9,7 +9,8 @@ import typer
 
 from bnfold.cli import options as shared
 from bnfold.cli.console import files_of, open_console, protect
-from bnfold.cli.writing import beside, write, write_proved
+from bnfold.cli.targets import distinct, make_folder, processes_of, target_of
+from bnfold.cli.writing import write, write_proved
 from bnfold.errors import DifferenceFound
 
 if TYPE_CHECKING:
@@ -29,11 +30,17 @@ Skip = Annotated[
 
 
 def fold(
-    model: shared.Model,
+    models: shared.Models,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", metavar="OUT", help="Where to write; by default <name>.folded.onnx beside it."),
     ] = None,
+    out_dir: Annotated[
+        str | None, typer.Option("--out-dir", metavar="FOLDER", help="Write <name>.folded.onnx there; made if need be.")
+    ] = None,
+    jobs: Annotated[
+        str, typer.Option(metavar="N|auto", help="How many of several models are folded at a time; auto: one per core.")
+    ] = "1",
     external_data: shared.ExternalData = None,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Run both graphs and compare them first.")] = True,
     provider: shared.Provider = "cpu",
@@ -65,19 +72,28 @@ def fold(
     json: shared.Json = None,
 ) -> None:
     """Fold BatchNormalizations into the weights around them, prove the result equal, and write it."""
+    arguments = dict(locals())  # exactly the parameters: nothing else is there yet
+    models, processes = distinct(models), processes_of(jobs)
+    if len(models) > 1:
+        from bnfold.cli.many import fold_many
+
+        fold_many(models, processes, arguments)
+        return
+    model, target = models[0], target_of(models[0], output, out_dir)
     from bnfold import report as reports
     from bnfold.folding.fold import fold as fold_model
     from bnfold.folding.options import Options
 
     options = Options(freeze_initializers, prefer, tuple(only or ()), tuple(skip or ()), max_folds, residuals)
     result = fold_model(model, options)
-    target = Path(output) if output else beside(model, "folded")
     protect((*result.container.data_files, *files_of(data or ())), target, json)
     protect((Path(model),), json)  # the target may be the model: what is written is proved beside it first
+    make_folder(out_dir)
     console = open_console(quiet=json == "-")
     reports.fold_text(console, result, name=Path(model).name)
     judged = {"rtol": rtol, "atol": atol, "allow_vacuous": allow_vacuous}
-    how = shared.how_to_check(shape, provider=provider, data=data, seed=seed, tf32=tf32, **judged)
+    compared = {"provider": provider, "data": data, "seed": seed, "tf32": tf32}
+    how = shared.how_to_check(shape, **compared, **judged) if check or shape else None
     report = _write(console, result, target, model, how if check else None, shared.form_of(external_data))
     written = report is None or bool(report)
     if written:

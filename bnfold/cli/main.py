@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
 from bnfold._version import __version__
+from bnfold.cli.commands import Commands
 from bnfold.errors import BnfoldError, DifferenceFound
 
 DIFFERENT, BAD_INPUT, OWN_FAULT, INTERRUPTED = 1, 2, 3, 130
@@ -17,8 +19,10 @@ DIFFERENT, BAD_INPUT, OWN_FAULT, INTERRUPTED = 1, 2, 3, 130
 app = typer.Typer(
     name="bnfold",
     help="BatchNormalization in ONNX graphs: fold it, and prove that nothing else changed.",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text: no name cut short, and a third of the time
 )
 
 
@@ -38,26 +42,34 @@ def _common(
 
 
 def main() -> None:
-    """Run the command line, and turn errors into exit statuses."""
+    """Run the command line, and end with its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may be of any script, the terminal of another
+    status, sentence = judged(app)
+    if sentence:
+        complain(sentence)
+    sys.exit(status)
+
+
+def judged(command: Callable[[], object]) -> tuple[int, str]:
+    """Run a command, and turn what it raises into an exit status and a sentence; a fault of bnfold's own is traced."""
     try:
-        app()
+        command()
+    except typer.Exit as asked:
+        return asked.exit_code, ""
     except DifferenceFound as error:
-        _complain(str(error))
-        sys.exit(DIFFERENT)
+        return DIFFERENT, str(error)
     except BnfoldError as error:
-        _complain(str(error))
-        sys.exit(BAD_INPUT)
+        return BAD_INPUT, str(error)
     except KeyboardInterrupt:
-        _complain("interrupted; nothing was written")
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED, "interrupted; nothing was written"
     except Exception:  # noqa: BLE001 (the one place: whatever else arrives here is a fault of bnfold's own)
         traceback.print_exc()
-        _complain("this is a fault of bnfold's own; please report it with the lines above")
-        sys.exit(OWN_FAULT)
+        return OWN_FAULT, "this is a fault of bnfold's own; please report it with the lines above"
+    return 0, ""
 
 
-def _complain(text: str) -> None:
+def complain(text: str) -> None:
+    """Say on stderr what is wrong."""
     print(f"bnfold: {text}", file=sys.stderr)

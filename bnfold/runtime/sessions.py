@@ -19,6 +19,7 @@ from bnfold.errors import ModelError, RuntimeUnavailable
 from bnfold.runtime import bfloat16
 from bnfold.runtime.placement import computes, describe_placement, placement_of
 from bnfold.runtime.providers import CPU, prepare, provider_options, quiet, require_installed, why_unusable
+from bnfold.runtime.threads import threads
 
 Array: TypeAlias = NDArray[Any]
 ModelSource: TypeAlias = str | os.PathLike[str] | bytes
@@ -144,6 +145,7 @@ def _session_options(runtime: Any, optimized: bool, base_dir: str | os.PathLike[
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
     options.log_severity_level = _SILENT
     options.use_deterministic_compute = True
+    options.intra_op_num_threads = threads()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if base_dir is not None:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.fspath(base_dir))
