@@ -1,4 +1,4 @@
-"""DenseNet-121, as published: every layer reads what all layers before it have made, through a normalization of its own.
+"""DenseNet-121, as published: a layer reads what all layers before it have made, through a normalization of its own.
 
 G. Huang, Z. Liu, L. van der Maaten, K. Weinberger, Densely Connected Convolutional Networks, arXiv:1608.06993, table 1:
 the form with bottlenecks and compression. A normalization stands in front of its ReLU and its convolution, so that the

@@ -1,7 +1,7 @@
 """MobileNetV3-large, as published: depthwise convolutions between 1x1 ones, some weighed by squeeze-and-excitation.
 
-A. Howard et al., Searching for MobileNetV3, arXiv:1905.02244, table 1; widths that the paper leaves open (of the squeeze)
-are those of torchvision, multiples of 8.
+A. Howard et al., Searching for MobileNetV3, arXiv:1905.02244, table 1; widths that the paper leaves open (of the
+squeeze) are those of torchvision, multiples of 8.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-BN = {"eps": 1e-3, "momentum": 0.01}
+EPSILON, MOMENTUM = 1e-3, 0.01
+"""Of the normalizations, in torch's sense."""
 
 
 class Row(NamedTuple):
@@ -104,7 +105,7 @@ def _conv_bn(
     activation: type[nn.Module] | None = None,
 ) -> list[nn.Module]:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return [conv, nn.BatchNorm2d(outputs, **BN), *([] if activation is None else [activation()])]
+    return [conv, nn.BatchNorm2d(outputs, EPSILON, MOMENTUM), *([] if activation is None else [activation()])]
 
 
 def _multiple_of_8(channels: int) -> int:

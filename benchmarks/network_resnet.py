@@ -1,7 +1,7 @@
 """ResNet-50, as published: bottlenecks of 1x1, 3x3 and 1x1 convolutions around a skip.
 
-K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, arXiv:1512.03385, table 1; the stride of a
-bottleneck is that of its 3x3 convolution, as in torchvision and in most files that are about.
+K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, arXiv:1512.03385, table 1. The stride of
+a bottleneck is that of its 3x3 convolution, as in torchvision and in most files that are about.
 """
 
 from __future__ import annotations
