@@ -9,8 +9,8 @@ Measured are models/*.onnx, those of the folder that BNFOLD_MODELS names, and wh
 results hold already, from the same version of bnfold, is not measured again without --again.
 
 All forms of a network run in turns in one process (inference_timing.py). A cell reads `0.84 (0.82-0.86)`: the form's
-time over the original's, both of the same round, median and quartiles; below 1 is faster. "Again" is the original a second
-time: how far it is from 1 is the error of the measurement. "Bound" is the original with every affine cut out: it
+time over the original's, both of the same round, median and quartiles; below 1 is faster. "Again" is the original once
+more: how far it is from 1 is the error of the measurement. "Bound" is the original with every affine cut out: it
 computes something else, and no exact form can do with less. "Affines" counts the BatchNormalizations and the Add, Sub,
 Mul, Div with a constant vector that are left. The other tools simplify shape arithmetic as well, which bnfold leaves
 alone: on networks of a few microseconds that is most of their gain.
@@ -41,6 +41,9 @@ SHARED = Path(os.environ.get("BNFOLD_MODELS", ROOT.parent / "shared" / "models")
 RESULTS = ROOT / "benchmarks" / "results" / "inference.json"
 MOST_DIFFERENCE = 1e-3
 """Over the largest output: a form that is further off computes something else, and its time means nothing."""
+
+MOST_WORDS = 200
+"""Letters of a reason: onnxruntime names every input that is missing."""
 
 
 class Peer(NamedTuple):
@@ -187,7 +190,7 @@ def _usable(
         except bnfold.ModelError as error:
             if name in (ORIGINAL, AGAIN):
                 raise
-            print(f"{path.stem}, {name} is left out: {error}", file=sys.stderr)
+            print(f"{path.stem}, {name} is left out: {str(error)[:MOST_WORDS]}", file=sys.stderr)
             continue
         yield name, None if name == BOUND else off
 

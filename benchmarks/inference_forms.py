@@ -73,7 +73,8 @@ def affines(model: ModelProto) -> Iterator[tuple[NodeProto, str]]:
 def _constants(model: ModelProto) -> Iterator[tuple[str, int]]:
     """Constants of floats, with the count of their numbers; those that a Reshape has laid out among them."""
     found: dict[str, int] = {}
-    inputs = {entry.name for entry in model.graph.input}
+    # Up to IR version 3 every initializer had to be an input as well, and is none that a caller gives.
+    inputs = {entry.name for entry in model.graph.input} if model.ir_version > 3 else set()
     for tensor in model.graph.initializer:
         if tensor.data_type in FLOATS and tensor.name not in inputs:
             found[tensor.name] = prod(tensor.dims)
