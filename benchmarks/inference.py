@@ -10,7 +10,8 @@ results hold already, from the same version of bnfold, is not measured again wit
 
 All forms of a network run in turns in one process (inference_timing.py). A cell reads `0.84 (0.82-0.86)`: the form's
 time over the original's, both of the same round, median and quartiles; below 1 is faster. "Again" is the original once
-more: how far it is from 1 is the error of the measurement. "Bound" is the original with every affine cut out: it
+more: how far it is from 1 is the error of the measurement. "Bnfold-frozen" is bnfold's result with
+--freeze-initializers, where a model's weights are inputs too. "Bound" is the original with every affine cut out: it
 computes something else, and no exact form can do with less. "Affines" counts the BatchNormalizations and the Add, Sub,
 Mul, Div with a constant vector that are left. The other tools simplify shape arithmetic as well, which bnfold leaves
 alone: on networks of a few microseconds that is most of their gain.

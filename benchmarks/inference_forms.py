@@ -12,12 +12,15 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 import bnfold
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
-ORIGINAL, AGAIN, BNFOLD, BOUND = "original", "again", "bnfold", "bound"
+ORIGINAL, AGAIN, BNFOLD, FROZEN, BOUND = "original", "again", "bnfold", "bnfold-frozen", "bound"
 ARITHMETIC = frozenset({"Add", "Sub", "Mul", "Div"})
 
 
 def forms_of(path: Path, peers: Path | None) -> dict[str, ModelProto]:
     """The original, the original again, bnfold's result, the other tools' as far as they lie there, and the bound.
+
+    Where a caller may override weights, bnfold leaves them alone, and so does onnxruntime; there the result with
+    `freeze_initializers` is among the forms, since other tools freeze without being asked.
 
     Raises:
         BnfoldError: bnfold can not fold the model.
@@ -25,8 +28,19 @@ def forms_of(path: Path, peers: Path | None) -> dict[str, ModelProto]:
     original = onnx.load(path)
     files = sorted(peers.glob(f"{path.stem}.*.onnx")) if peers is not None else []
     others = {made.name.removeprefix(f"{path.stem}.").removesuffix(".onnx"): onnx.load(made) for made in files}
-    folded = bnfold.fold(path).model
-    return {ORIGINAL: original, AGAIN: original, BNFOLD: folded, **others, BOUND: bound(original)}
+    own = {BNFOLD: bnfold.fold(path).model}
+    if overridable(original):
+        own[FROZEN] = bnfold.fold(path, freeze_initializers=True).model
+    return {ORIGINAL: original, AGAIN: original, **own, **others, BOUND: bound(original)}
+
+
+def overridable(model: ModelProto) -> set[str]:
+    """Initializers that a caller may override: those that are inputs as well.
+
+    Up to IR version 3 every initializer had to be an input, and is none that a caller gives.
+    """
+    inputs = {entry.name for entry in model.graph.input} if model.ir_version > 3 else set()
+    return {tensor.name for tensor in model.graph.initializer if tensor.name in inputs}
 
 
 def bound(model: ModelProto) -> ModelProto:
@@ -73,10 +87,9 @@ def affines(model: ModelProto) -> Iterator[tuple[NodeProto, str]]:
 def _constants(model: ModelProto) -> Iterator[tuple[str, int]]:
     """Constants of floats, with the count of their numbers; those that a Reshape has laid out among them."""
     found: dict[str, int] = {}
-    # Up to IR version 3 every initializer had to be an input as well, and is none that a caller gives.
-    inputs = {entry.name for entry in model.graph.input} if model.ir_version > 3 else set()
+    weights = overridable(model)
     for tensor in model.graph.initializer:
-        if tensor.data_type in FLOATS and tensor.name not in inputs:
+        if tensor.data_type in FLOATS and tensor.name not in weights:
             found[tensor.name] = prod(tensor.dims)
     for node in model.graph.node:
         values = [attribute.t for attribute in node.attribute if attribute.type == AttributeProto.TENSOR]

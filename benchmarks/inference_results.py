@@ -27,7 +27,7 @@ class Row:
         model: its file without the ending.
         batch: how many rows it was run on.
         provider: "cpu" or "cuda".
-        form: "original", "again", "bnfold", "bound", or the name of a tool.
+        form: "original", "again", "bnfold", "bnfold-frozen", "bound", or the name of a tool.
         run_ratio: the form's time over the original's of the same round, quartiles: below 1 is faster.
         open_ratio: the same of the creation of a session.
         nodes: how many operators it has, Constants left out.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, helper
 from support import ROOT, graph_model, normal, op_types, run_ort, statistics
 from support import feeds_for as some_feeds
 
@@ -80,6 +80,19 @@ def test_bnfold_and_the_original_compute_the_same_and_the_bound_does_not() -> No
     assert list(forms) == ["original", "again", "bnfold", "bound"]
     assert difference(outputs["original"], outputs["bnfold"]) < 1e-5
     assert difference(outputs["original"], outputs["bound"]) > 1e-2
+
+
+def test_where_weights_are_inputs_too_they_are_left_alone_unless_frozen(tmp_path: Path) -> None:
+    model = onnx.load(SOURCE)
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    onnx.save(model, tmp_path / "m.onnx")
+    forms = forms_of(tmp_path / "m.onnx", None)
+    counts = {name: op_types(form).count("BatchNormalization") for name, form in forms.items()}
+    assert counts == {"original": 2, "again": 2, "bnfold": 2, "bnfold-frozen": 1, "bound": 0}
+    model.ir_version = 3
+    onnx.save(model, tmp_path / "m.onnx")
+    assert "bnfold-frozen" not in forms_of(tmp_path / "m.onnx", None)
 
 
 def test_a_peers_result_that_does_not_run_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
