@@ -21,13 +21,15 @@ Array: TypeAlias = npt.NDArray[Any]
 Times: TypeAlias = npt.NDArray[np.float64]
 Feeds: TypeAlias = Mapping[str, Array]
 
-OPENINGS = 12
-"""How often the sessions are opened afresh."""
+OPENINGS, LEAST_OPENINGS = 12, 4
+"""How often the sessions are opened afresh, and how often where that takes long."""
+MOST_TIMES = 3
+"""Of the seconds asked for: what opening, warming and running may take before no session is opened again."""
 LEAST_ROUNDS = 2
 """Of every opening."""
 LEAST_SAMPLE = 1e-3
 """Seconds that a sample takes at least: shorter runs are repeated within it."""
-WARM = 3
+WARM = 2
 """Runs of a session before the first that counts."""
 
 
@@ -62,15 +64,18 @@ def interleaved(models: Sequence[bytes], feeds: Feeds, seconds: float, provider:
     clock = time.thread_time if provider == CPU else time.perf_counter
     order = np.random.default_rng(0)
     rounds: list[Times] = []
-    opened = np.zeros((OPENINGS, len(models)))
-    for opening in range(OPENINGS):
+    opened: list[Times] = []
+    start = clock()
+    while len(opened) < OPENINGS and (len(opened) < LEAST_OPENINGS or clock() - start < MOST_TIMES * seconds):
         sessions: list[Any] = [None] * len(models)
+        taken = np.zeros(len(models))
         for index in order.permutation(len(models)):
             begin = clock()
             sessions[index] = session(models[index], provider)
-            opened[opening, index] = clock() - begin
+            taken[index] = clock() - begin
+        opened.append(taken)
         rounds += _rounds(sessions, feeds, seconds / OPENINGS, order, clock)
-    return Measured(np.stack(rounds), opened)
+    return Measured(np.stack(rounds), np.stack(opened))
 
 
 def _rounds(

@@ -23,7 +23,7 @@ from inference import measure, verdict
 from inference_feeds import difference, feeds_for
 from inference_forms import affines, bound, forms_of
 from inference_results import Row, read, versions, write
-from inference_timing import OPENINGS, interleaved
+from inference_timing import LEAST_OPENINGS, LEAST_ROUNDS, OPENINGS, interleaved
 
 MLP = ROOT / "models" / "mlp.onnx"
 SOURCE = ROOT / "models" / "source_cnn_same.onnx"
@@ -163,12 +163,21 @@ def test_every_form_is_opened_and_run_in_every_round() -> None:
     model = onnx.load(MLP)
     drawn = feeds_for(model, 1)
     assert drawn is not None
-    times = interleaved([model.SerializeToString()] * 3, drawn[0], seconds=0.01)
+    times = interleaved([model.SerializeToString()] * 3, drawn[0], seconds=1.0)
     assert times.open.shape == (OPENINGS, 3)
     assert times.run.shape[0] >= 2 * OPENINGS
     assert times.run.shape[1] == 3
     assert (times.run > 0).all()
     assert (times.open > times.run.min()).all()
+
+
+def test_what_takes_long_is_opened_less_often() -> None:
+    model = onnx.load(MLP)
+    drawn = feeds_for(model, 1)
+    assert drawn is not None
+    times = interleaved([model.SerializeToString()], drawn[0], seconds=0.0)
+    assert len(times.open) == LEAST_OPENINGS
+    assert len(times.run) == LEAST_OPENINGS * LEAST_ROUNDS
 
 
 # --- The results ---
