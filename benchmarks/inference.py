@@ -85,7 +85,7 @@ def main() -> int:
     if options.make_peers is not None:
         make_peers(PEERS, options.models, options.make_peers)
     found = versions(dict(peer_versions(PEERS, options.peers)) if options.peers is not None else {})
-    rows = [] if options.again and not options.only else read(options.write)
+    rows = read(options.write)
     for path in options.models:
         for batch in options.batch:
             rows = _with(rows, path, batch, options)

@@ -197,9 +197,9 @@ def test_rows_of_another_version_of_bnfold_are_measured_again(tmp_path: Path) ->
 
 def test_what_is_measured_is_not_measured_again_unless_asked_for(tmp_path: Path) -> None:
     program = [*PROGRAM, str(MLP), "--seconds", "0", "--write", str(tmp_path / "r.json")]
-    first, second, again, other = (
+    first, second, other, again = (
         subprocess.run([*program, *options], capture_output=True, text=True, check=True).stdout
-        for options in ([], [], ["--again"], ["--batch", "1", "2"])
+        for options in ([], [], ["--batch", "1", "2"], ["--again"])
     )
     assert "mlp, batch 1, cpu" in first
     assert second == ""
@@ -210,7 +210,7 @@ def test_what_is_measured_is_not_measured_again_unless_asked_for(tmp_path: Path)
     assert document.keys() == {"date", "machine", "versions", "rows"}
     forms = ["original", "again", "bnfold", "bound"]
     assert [(entry["batch"], entry["form"]) for entry in document["rows"]] == [
-        (n, form) for n in (1, 2) for form in forms
+        (n, form) for n in (2, 1) for form in forms
     ]
     assert document["rows"][0]["run_ratio"] == [1, 1, 1]
     assert document["rows"][3]["off"] is None
