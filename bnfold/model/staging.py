@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bnfold.errors import TargetError
 from bnfold.model.copying import write
+from bnfold.model.flushing import flushing
 from bnfold.model.references import Segment
 
 
@@ -75,10 +76,8 @@ def reserve(place: Path) -> Path:
 
 def write_flushed(path: Path, content: Iterable[Segment]) -> None:
     """Write a file that outlasts a power cut once it has its name."""
-    with path.open("wb") as file:
+    with path.open("wb") as file, flushing(file):
         write(file, content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def take_mode(made: Path, place: Path) -> None:

@@ -21,8 +21,8 @@ from bnfold.model.mapped_file import FileSource
 from bnfold.model.references import THRESHOLD, Range, Source, extent_of
 from bnfold.model.tensors import FLOATS, Array
 
-BLOCK = 1 << 17
-"""How many elements a block has at most: in float64 one MiB, which stays in the cache from one step to the next, and
+BLOCK = 1 << 16
+"""How many elements a block has at most: in float64 half a MiB, which stays in the cache from one step to the next, and
 which malloc hands out again instead of giving it back to the system."""
 
 Shape: TypeAlias = tuple[int, ...]
