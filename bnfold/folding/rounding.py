@@ -33,9 +33,9 @@ def _refuse_constant(op: Operator, index: int, rescale: Rescale) -> Refusal | No
     kind = op.float_type(index)
     if kind == TensorProto.UNDEFINED:
         return op.refuse("unknown-type", "has a type that is not known, so neither is that of its new constant")
+    if _surely_fits(op, index, rescale, kind):
+        return None
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused, not warned about
-        if _surely_fits(op, index, rescale, kind):
-            return None
         before, after = _magnitudes(op, index, rescale)
     return _refuse_numbers(op, before, after, kind)
 
@@ -45,8 +45,9 @@ def _surely_fits(op: Operator, index: int, rescale: Rescale, kind: int) -> bool:
     if _is_sum(rescale) or not keeps_range(kind):
         return False
     constant = op.base(index, rescale)
-    before = largest_magnitudes(constant, tuple(range(constant.rank))).item()
-    return bool(before * np.abs(rescale.factor).max(initial=0.0) <= largest(kind))
+    before: float = largest_magnitudes(constant, tuple(range(constant.rank))).item()
+    factor: float = np.abs(rescale.factor).max(initial=0.0).item()
+    return before * factor <= largest(kind)
 
 
 def _is_sum(rescale: Rescale) -> bool:

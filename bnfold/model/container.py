@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
 from google.protobuf.message import DecodeError
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from bnfold.errors import ExternalDataError, ModelError, UsageError
 from bnfold.model.external import external_tensors, locate
@@ -47,11 +48,16 @@ class Container:
         """The files that the model was read from: its own, and those of its weights."""
         return self.data_files if self.path is None else (self.path, *self.data_files)
 
-    @property
+    @cached_property
+    def external(self) -> tuple[TensorProto, ...]:
+        """The tensors whose values are in another file."""
+        return tuple(external_tensors(self.proto))
+
+    @cached_property
     def data_files(self) -> tuple[Path, ...]:
         """The files that hold the model's external weights."""
         folder = self.base_dir or Path()
-        return tuple(dict.fromkeys(locate(tensor, folder).path for tensor in external_tensors(self.proto)))
+        return tuple(dict.fromkeys(locate(tensor, folder).path for tensor in self.external))
 
 
 def open_model(
@@ -125,7 +131,7 @@ def _refuse_what_is_no_model(container: Container) -> None:
 
 def _refuse_missing_data(container: Container) -> None:
     """Look for each file of weights now: later, half of the work would be done."""
-    for tensor in external_tensors(container.proto):
+    for tensor in container.external:
         if container.base_dir is None:
             raise ExternalDataError(
                 f"tensor '{tensor.name}' lies in a file of its own, and the model was given without a folder: "

@@ -83,14 +83,23 @@ def _level(
     """
     names = [entry.name for entry in before.DESCRIPTOR.fields if entry.number != _GRAPH or not graph]
     known = {entry.number: entry for entry in (_Known(name, before, after) for name in names)}
+    start = message.body  # from here on all stays
     for field in fields(source, message.body, message.end):
         known_field = known.get(field.number)
         if known_field is not None and known_field.wire == field.wire:
-            yield from known_field.around(_range(source, field.start, field.end))
+            if known_field.goes_on():
+                continue
+            other = known_field.around(_range(source, field.start, field.end))
         elif graph and (field.number, field.wire) == (_GRAPH, BYTES):
-            yield from graph
+            other = graph
         else:
-            yield _range(source, field.start, field.end)
+            continue
+        if field.start > start:
+            yield _range(source, start, field.start)
+        yield from other
+        start = field.end
+    if message.end > start:
+        yield _range(source, start, message.end)
     for known_field in known.values():
         yield from known_field.rest()
 
@@ -115,7 +124,7 @@ class _Known:
             self._elements = compared(self._values(before), self._after)
         else:
             self._stays = list(self._values(before)) == list(self._after)
-        self._place = 0
+        self._place = -1
 
     def _values(self, message: Level) -> Sequence[Any]:
         if self._is_message:
@@ -123,16 +132,22 @@ class _Known:
             return values
         return [getattr(message, self._name)] if message.HasField(self._name) else []
 
-    def around(self, old: Range) -> Iterable[Segment]:
-        """What goes out in the place of the next element."""
-        place, self._place = self._place, self._place + 1
+    def goes_on(self) -> bool:
+        """Step to the next element; whether it goes out as it came in, with nothing new beside it."""
+        self._place += 1
         if not self._is_message:  # of a number that occurs more than once the last one counts: all stay, or none
-            return (old,) if self._stays else ()
+            return self._stays
+        elements, place = self._elements, self._place
+        return bool(elements.kept[place]) and place not in elements.in_front and place not in elements.behind
+
+    def around(self, old: Range) -> Iterable[Segment]:
+        """What goes out in the place of that element."""
+        place = self._place
+        if not self._is_message:
+            return ()
         middle = (old,) if self._elements.kept[place] else ()
-        in_front, behind = self._elements.in_front.get(place), self._elements.behind.get(place)
-        if in_front is None and behind is None:
-            return middle
-        return (*self._fresh(in_front or ()), *middle, *self._fresh(behind or ()))
+        in_front, behind = self._elements.in_front.get(place, ()), self._elements.behind.get(place, ())
+        return (*self._fresh(in_front), *middle, *self._fresh(behind))
 
     def rest(self) -> Iterator[Segment]:
         """What has no place."""
