@@ -1,0 +1,69 @@
+"""How much the planner does per node, counted and not timed: no more in a large graph than in a small one."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from support import ROOT
+
+import bnfold
+from bnfold.folding.attempt import Attempt
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from fold_models import build
+
+PACKAGE = str(Path(bnfold.__file__).parent)
+MOST_CALLS = 600
+"""Of bnfold's own functions per pair of Conv and BatchNormalization; 490 when this was written."""
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Count the calls of the package's functions, and the questions to operators among them."""
+    found: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            found["calls"] += 1
+            found["questions"] += frame.f_code is Attempt._settle.__code__
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(before)
+
+
+def cost_of(kind: str, size: int, folder: Path) -> Counter[str]:
+    """What folding a graph of that size takes."""
+    path = folder / f"{kind}-{size}.onnx"
+    build(f"{kind}-{size}", path)
+    with counted() as found:
+        result = bnfold.fold(path)
+    assert result
+    assert not result.kept
+    return found
+
+
+@pytest.mark.parametrize("kind", ["chain", "concat", "readers"])
+def test_a_pair_costs_the_same_in_a_graph_of_any_size(kind: str, tmp_path: Path) -> None:
+    small, middle, large = (cost_of(kind, size, tmp_path)["calls"] for size in (40, 80, 160))
+    assert large - middle <= 2.02 * (middle - small)
+    assert (large - middle) / 80 <= MOST_CALLS
+
+
+@pytest.mark.parametrize("kind", ["chain", "concat"])
+def test_every_convolution_is_asked_once(kind: str, tmp_path: Path) -> None:
+    assert cost_of(kind, 60, tmp_path)["questions"] == 60
+
+
+def test_every_reader_of_a_normalization_is_asked_once_and_what_is_in_front_of_it_once(tmp_path: Path) -> None:
+    assert cost_of("readers", 60, tmp_path)["questions"] == 61
