@@ -19,9 +19,10 @@ from peer_programs import PEERS, command, interpreter
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = Path(__file__).with_name("fold_models.py")
-OURS = {**os.environ, "PYTHONPATH": str(ROOT)}
+THEIRS = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")}
+"""The environment of other tools. What is installed is compiled already, and so is this checkout after one run."""
+OURS = {**THEIRS, "PYTHONPATH": str(ROOT)}
 """The environment of bnfold: this checkout, whatever is installed."""
-THEIRS = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 SEED = 0
 """Of the order within a round."""
 

@@ -24,7 +24,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from inference_feeds import Array, difference, feeds_for
@@ -47,33 +46,6 @@ MOST_WORDS = 200
 """Letters of a reason: onnxruntime names every input that is missing."""
 
 
-class Peer(NamedTuple):
-    """Another tool: what to install, and a program that reads argv[1] and writes argv[2]."""
-
-    packages: tuple[str, ...]
-    program: str
-
-
-PEERS = {
-    "onnxslim": Peer(("onnxslim", "onnxruntime"), "import onnxslim; onnxslim.slim(*argv)"),
-    "onnxsim": Peer(
-        ("onnxsim", "onnxruntime"),
-        "import onnx, onnxsim; made, ok = onnxsim.simplify(onnx.load(argv[0])); assert ok; onnx.save(made, argv[1])",
-    ),
-    "onnxscript": Peer(
-        ("onnxscript",),
-        "import onnx; from onnxscript import optimizer, rewriter; "
-        "onnx.save(rewriter.rewrite(optimizer.optimize(onnx.load(argv[0]))), argv[1])",
-    ),
-    "onnxruntime-basic": Peer(
-        ("onnxruntime",),
-        "import onnxruntime as ort; options = ort.SessionOptions(); options.optimized_model_filepath = argv[1]; "
-        "options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC; "
-        "ort.InferenceSession(argv[0], options, providers=['CPUExecutionProvider'])",
-    ),
-}
-
-
 def main() -> int:
     """Measure, print and write; the exit status."""
     options = _options()
@@ -83,8 +55,8 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     if options.make_peers is not None:
-        make_peers(PEERS, options.models, options.make_peers)
-    found = versions(dict(peer_versions(PEERS, options.peers)) if options.peers is not None else {})
+        make_peers(options.models, options.make_peers)
+    found = versions(dict(peer_versions(options.peers)) if options.peers is not None else {})
     rows = read(options.write)
     for path in options.models:
         for batch in options.batch:

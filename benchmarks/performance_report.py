@@ -11,21 +11,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 import fold_results
-from fold_tables import SECTIONS, spread
+from fold_tables import SECTIONS
 from fold_targets import Quartiles
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 RESULTS = Path(__file__).parent / "results"
 AUTHOR = "written by benchmarks/performance_report.py"
 NOTHING = "Not measured yet.\n"
-INFERENCE = """| model | batch | provider | form | run over original | open over original | nodes | affines | off |
-|---|---:|---|---|---:|---:|---:|---:|---:|
-"""
+Key: TypeAlias = Literal["run_ratio", "open_ratio"]
+CLOSE = 0.02
+"""How far a result may be from its bound, over the original's time, to count as at it."""
 
 
 class Form(TypedDict):
@@ -78,14 +78,39 @@ def sections(results: Path) -> dict[str, str]:
 
 
 def inference(found: Inference) -> Iterator[str]:
-    """Where it was measured, and a row per form."""
+    """Where it was measured, how many models are at the bound, and two tables: running and opening."""
     versions = ", ".join(f"{tool} {number}" for tool, number in found["versions"].items())
-    yield f"{found['date']}, {found['machine']}; {versions}.\n\n{INFERENCE}"
+    yield f"{found['date']}, {found['machine']}; {versions}.\n\n"
+    rows: dict[tuple[str, int, str], dict[str, Form]] = {}
     for row in found["rows"]:
-        off = "" if row["off"] is None else f"{row['off']:.0e}"
-        ratios = f"{spread(row['run_ratio'])} | {spread(row['open_ratio'])}"
-        head = f"{row['model']} | {row['batch']} | {row['provider']} | {row['form']}"
-        yield f"| {head} | {ratios} | {row['nodes']} | {row['affines']} | {off} |\n"
+        rows.setdefault((row["model"], row["batch"], row["provider"]), {})[row["form"]] = row
+    yield _summary(list(rows.values()))
+    forms = list(dict.fromkeys(form for row in rows.values() for form in row if form != "original"))
+    yield from _table("run", rows, forms, "run_ratio")
+    yield "\nOpening a session:\n\n"
+    yield from _table("open", rows, forms, "open_ratio")
+
+
+def _summary(rows: Sequence[Mapping[str, Form]]) -> str:
+    ours = [row["bnfold"] for row in rows]
+    both = [(row["bnfold"]["run_ratio"][1], row["bound"]["run_ratio"][1]) for row in rows if "bound" in row]
+    close, slower = sum(one <= bound + CLOSE for one, bound in both), sum(one > 1 + CLOSE for one, _ in both)
+    furthest = max((row["off"] or 0.0 for row in ours), default=0.0)
+    return (
+        f"Of {len(both)} models with a bound, bnfold's result is at it or below, within {CLOSE:.0%} of the original's "
+        f"time, in {close}; it is slower than the original by more than {CLOSE:.0%} in {slower}. Its outputs are off "
+        f"by {furthest:.0e} of the largest at most.\n\n"
+    )
+
+
+def _table(
+    title: str, rows: Mapping[tuple[str, int, str], Mapping[str, Form]], forms: Sequence[str], key: Key
+) -> Iterator[str]:
+    """A row per model, batch and provider, a column per form; medians."""
+    yield f"| {title} | {' | '.join(forms)} |\n|---|{'---:|' * len(forms)}\n"
+    for (model, batch, provider), row in rows.items():
+        cells = (f"{row[form][key][1]:.2f}" if form in row else "" for form in forms)
+        yield f"| {model}, {batch}, {provider} | {' | '.join(cells)} |\n"
 
 
 def page(text: str, made: Mapping[str, str]) -> str:
