@@ -212,7 +212,8 @@ class Scope:
         """The scope's own value of that name, made if need be."""
         found = self.values.get(name)
         if found is None:
-            _refuse_bytes(name)
+            if isinstance(name, bytes):
+                _refuse_bytes(name)
             found = self.values[name] = Value(name, self)
         return found
 
@@ -225,7 +226,7 @@ class Scope:
 
     def resolve(self, name: str) -> Value:
         """The value that `name` means here; one that nobody defines belongs to the outermost scope."""
-        found, scope = self.values.get(name) or self.find(name), self
+        found, scope = self.find(name), self
         while found is None and scope.parent is not None:
             scope = scope.parent
         return found or scope.define(name)
@@ -365,8 +366,9 @@ def _produced(scope: Scope, node: Node, output_index: int, name: str) -> Value |
 
 def _connect(scope: Scope) -> None:
     """Enter who reads what. Every scope's names are known by now."""
+    own = scope.values
     for node in scope.nodes:
-        node.inputs = tuple([scope.resolve(name) if name else None for name in node.proto.input])
+        node.inputs = tuple([own.get(name) or scope.resolve(name) if name else None for name in node.proto.input])
         for index, value in enumerate(node.inputs):
             if value is not None:
                 value.readers.append((node, index))

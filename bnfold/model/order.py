@@ -19,7 +19,7 @@ def ranks(graph: Graph) -> dict[Address, int]:
 
 
 def _ranks_of(scope: Scope) -> dict[Address, int]:
-    if all(_stands_behind(node, needed) for node in scope.nodes for needed in _needs(node)):
+    if _is_in_order(scope):
         return {node.address: node.address.place for node in scope.nodes}
     waiting = {node.address: len(_needs(node)) for node in scope.nodes}
     ready = deque(node for node in scope.nodes if not waiting[node.address])
@@ -41,5 +41,11 @@ def _needs(node: Node) -> set[Node]:
     return {producer for producer in producers if producer is not None and producer.scope is node.scope}
 
 
-def _stands_behind(node: Node, needed: Node) -> bool:
-    return needed.address < node.address
+def _is_in_order(scope: Scope) -> bool:
+    """Whether every node stands behind all that it needs, as ONNX asks for."""
+    for node in scope.nodes:
+        for value in node.inputs:
+            producer = value.producer if value is not None else None
+            if producer is not None and producer.scope is scope and producer.address >= node.address:
+                return False
+    return True
