@@ -1,4 +1,4 @@
-"""Write the tables of docs/performance.md from results/fold.json and results/inference.json.
+"""Write the tables of docs/performance.md from results/fold.json, fold_profile.json and inference.json.
 
     python benchmarks/performance_report.py            # write them
     python benchmarks/performance_report.py --check    # fail if the committed tables say something else
@@ -13,7 +13,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import fold_results
 from fold_tables import SECTIONS
@@ -51,12 +51,23 @@ class Inference(TypedDict):
     rows: list[Form]
 
 
+class Profile(TypedDict):
+    """benchmarks/results/fold_profile.json: seconds per part of one fold."""
+
+    date: str
+    machine: str
+    load: float
+    model: str
+    rounds: int
+    seconds: dict[str, float]
+
+
 def main() -> int:
     """Write or check."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only say whether the page is up to date")
     parser.add_argument("--page", type=Path, default=PAGE)
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder with the two files")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the folder with the files")
     options = parser.parse_args()
     committed = options.page.read_text(encoding="utf-8")
     made = page(committed, sections(options.results))
@@ -72,9 +83,25 @@ def sections(results: Path) -> dict[str, str]:
     """The text of every section, by its name."""
     entries = fold_results.read(results / "fold.json")
     made = {name: "".join(lines(entries)) if entries else NOTHING for name, lines in SECTIONS.items()}
-    path = results / "inference.json"
-    found: Inference | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    found: Inference | None = _read(results / "inference.json")
+    parts: Profile | None = _read(results / "fold_profile.json")
+    made["parts"] = NOTHING if parts is None else "".join(profile(parts))
     return {**made, "inference": NOTHING if found is None else "".join(inference(found))}
+
+
+def _read(path: Path) -> Any:  # noqa: ANN401 (whatever is in it)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def profile(found: Profile) -> Iterator[str]:
+    """A row per part of one fold."""
+    whole = sum(found["seconds"].values())
+    yield f"{found['model']}, {found['date']}, {found['machine']}, load {found['load']}, "
+    yield f"medians of {found['rounds']}.\n\n"
+    yield "| part | ms | share |\n|---|---:|---:|\n"
+    for name, seconds in found["seconds"].items():
+        yield f"| {name} | {1e3 * seconds:.0f} | {seconds / whole:.0%} |\n"
+    yield f"| together | {1e3 * whole:.0f} | |\n"
 
 
 def inference(found: Inference) -> Iterator[str]:

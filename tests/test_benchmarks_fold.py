@@ -15,6 +15,7 @@ import bnfold
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import fold_models
+import fold_profile
 import fold_results
 import performance_report
 from fold_process import Cost, Miss, cost
@@ -295,3 +296,18 @@ def test_the_committed_page_says_what_the_committed_results_say() -> None:
 def test_a_page_without_a_place_for_a_section_is_told() -> None:
     with pytest.raises(ValueError, match="<!-- times: written by"):
         performance_report.page("# Performance\n", {"times": "x"})
+
+
+def test_the_parts_of_a_fold_are_all_there(tmp_path: Path) -> None:
+    model = tmp_path / "chain.onnx"
+    fold_models.build("chain-20", model)
+    parts = fold_profile.measured(model, 1)
+    assert {
+        "start and end of Python",
+        "imports: numpy",
+        "opening and planning",
+        "last flush to the disk",
+    } < parts.keys()
+    assert min(parts.values()) >= 0
+    assert parts["imports: numpy"] > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["chain.onnx"]
