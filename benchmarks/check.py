@@ -7,9 +7,10 @@ A network of the size of ResNet-50 (53 Conv, 53 BatchNormalization, a 224x224 im
 Every way is a whole process, from its start to its exit, all in turns; medians. Memory is the most that was resident.
 
 "bare" opens the three sessions that a check cannot do without (the original, the original as onnxruntime rewrites it,
-the fold) and runs each as often as `bnfold check` does. "polygraphy" runs both models on the same random input in one
-process each, the second against the saved outputs of the first: one run per model, and no measure of the rounding, so
-that it has to be told a tolerance (1e-3; its default, 1e-5, can be a false alarm on a fold of that depth).
+the fold) and runs each as often as `bnfold check` does; `tests/test_check_costs.py` counts both. "polygraphy" runs both
+models on the same random input in one process each, the second against the saved outputs of the first: one run per
+model, and no measure of the rounding, so that it has to be told a tolerance (1e-3; its default, 1e-5, can be a false
+alarm on a fold of that depth).
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ sessions = [opened(sys.argv[1], off), opened(sys.argv[1], on), opened(sys.argv[2
 for draw in range(3):
     x = numpy.random.default_rng(draw).standard_normal((1, 3, 224, 224), dtype=numpy.float32)
     outputs = [session.run(None, {"image": x}) for session in sessions]
-repeats = [sessions[0].run(None, {"image": x}) for _ in range(2)]
+again = sessions[0].run(None, {"image": x})
 """
-"""Three draws on three sessions, and twice the first input again, which tells a random model from others."""
+"""Three draws on three sessions, and one input again, which tells a random model from others."""
 
 CHECK = "import sys, bnfold; sys.exit(not bnfold.check(sys.argv[1], sys.argv[2]))"
 

@@ -72,13 +72,17 @@ class _Judging:
         """See to it that every track knows whether the inputs, and nothing but the inputs, move its output."""
         session = self.before.session(self.matchup.before, optimized=self.matchup.optimized, fresh=True)
         given = self.feeds[0]
-        first, again = session.run(given), session.run(given)
+        shapes = shapes_of(given)
+        # One that was not opened anew has run on these inputs in the trials.
+        ran = session is self.original
+        first = {name: track.firsts[shapes] for name, track in tracks.items()} if ran else session.run(given)
+        again = session.run(given)
         for name, array in first.items():
             tracks[name].add_repeat(array, again[name])
         if len({shapes_of(feeds) for feeds in self.feeds}) < len(self.feeds):
             return
         for name, array in session.run(vary_inputs(given, seed=self.settings.seed)).items():
-            tracks[name].add_witness(shapes_of(given), array)
+            tracks[name].add_witness(shapes, array)
 
     def _tolerances(self, tracks: Mapping[str, Track]) -> dict[str, Tolerance]:
         ports, settings = self.original.outputs, self.settings

@@ -13,6 +13,8 @@ from bnfold.runtime import CPU, ModelSource, Session, open_session
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
+    from bnfold.model.skeleton import Skeleton
+
     Model: TypeAlias = ModelSource | ModelProto
 
 
@@ -34,14 +36,21 @@ class Subject:
         self.tf32 = tf32
         self._open: dict[tuple[str, bool], Session] = {}
 
-    @cached_property
+    @property
     def proto(self) -> ModelProto:
-        """The model; weights in files of their own are not loaded.
+        """The model; large weights are references to where they lie, and are not loaded.
 
         Raises:
             ModelError: It can not be parsed.
         """
-        return _parsed(self.source, weights=False)
+        return self._opened.proto
+
+    @cached_property
+    def _opened(self) -> Skeleton:
+        """The model, and the file or bytes that its references need; onnxruntime reads the weights by itself."""
+        from bnfold.model.mapped_file import open_skeleton, skeleton_of
+
+        return skeleton_of(self.source) if isinstance(self.source, bytes) else open_skeleton(self.source)
 
     def loaded(self) -> ModelProto:
         """A copy of the model for edits, with all its weights.
@@ -49,7 +58,7 @@ class Subject:
         Raises:
             ModelError: It can not be parsed, or a file with weights can not be read.
         """
-        return _parsed(self.source, weights=True)
+        return _loaded(self.source)
 
     @cached_property
     def nodes(self) -> list[NodeProto]:
@@ -150,7 +159,7 @@ def _source(model: Model) -> ModelSource:
         raise ModelError(f"the model can not be serialized ({error}); save it and pass its path") from error
 
 
-def _parsed(source: ModelSource, *, weights: bool) -> ModelProto:
+def _loaded(source: ModelSource) -> ModelProto:
     import onnx
     from google.protobuf.message import DecodeError
     from onnx.checker import ValidationError
@@ -158,6 +167,6 @@ def _parsed(source: ModelSource, *, weights: bool) -> ModelProto:
     try:
         if isinstance(source, bytes):
             return onnx.load_model_from_string(source)
-        return onnx.load_model(source, load_external_data=weights)
+        return onnx.load_model(source)
     except (DecodeError, OSError, ValueError, ValidationError) as error:
         raise ModelError(f"the model can not be read: {error}") from error

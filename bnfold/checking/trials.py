@@ -62,7 +62,7 @@ class Track:
             self.sensitivity = max(self.sensitivity, difference(first, reference).needed)
 
     def add_repeat(self, first: Array, again: Array) -> None:
-        """Take in two outputs of the original on the same inputs, one right after the other."""
+        """Take in two outputs of the original on the same inputs."""
         self.drift = difference(first, again).needed
 
 
