@@ -299,6 +299,26 @@ def test_a_shared_weight_that_is_cloned_says_so() -> None:
     assert not bnfold.fold(two()).remarks
 
 
+def overridable(graph: ModelProto, name: str) -> ModelProto:
+    tensor = next(tensor for tensor in graph.graph.initializer if tensor.name == name)
+    graph.graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
+    return graph
+
+
+def test_a_normalization_that_stays_for_an_overridable_weight_says_what_else_that_costs() -> None:
+    graph = overridable(model(f"{CONV} y = {BN.format('c')}"), "W")
+    (remark,) = bnfold.fold(graph).remarks
+    assert "(1, as 'W')" in remark
+    assert "--freeze-initializers" in remark
+    assert not bnfold.fold(graph, freeze_initializers=True).remarks
+
+
+def test_an_overridable_weight_that_no_normalization_needs_is_not_remarked_on() -> None:
+    result = bnfold.fold(overridable(model(f"{CONV} n = {BN.format('c')} y = MatMul(n, M)", M=normal(6, 6)), "M"))
+    assert result.folded
+    assert not result.remarks
+
+
 def test_a_second_round_takes_what_the_first_has_made_possible() -> None:
     """A shift that a product leaves behind goes into the sum that follows it."""
     weight = numpy_helper.from_array(normal(4, 4), "M")
