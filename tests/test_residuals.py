@@ -160,12 +160,12 @@ def test_behind_a_concat_the_branch_that_can_not_take_its_part_keeps_it() -> Non
     assert result.settled[0].elements == {"": -2 * 4 * 36}
 
 
-def dense_block(readers: str) -> ModelProto:
+def dense_block(readers: str, **more: Any) -> ModelProto:
     """Conv and Tanh joined, a BatchNormalization, and what reads it: the Conv could take its part."""
     nodes = f"{CONV} t = Tanh(x2) u = Concat<axis = 1>(c, t) n = BatchNormalization(u, s, b, m, v) {readers}"
     header = "(float[2,3,8,8] x, float[2,3,6,6] x2) => (float[] y)"
     parameters: dict[str, Any] = dict(zip("sbmv", statistics(7), strict=True))
-    return model(nodes, header=header, **parameters)
+    return model(nodes, header=header, **parameters, **more)
 
 
 INSIDE = ["HardSigmoid", "HardSwish", "Relu", "Sigmoid", "Tanh"]
@@ -189,6 +189,11 @@ def test_an_activation_that_runs_inside_a_normalization_keeps_it_whole(op_type: 
 def test_what_runs_behind_a_normalization_anyway_lets_a_branch_take_its_part(readers: str) -> None:
     result = check_fold(dense_block(readers), kept=["barrier"])
     assert op_types(result.model)[:4] == ["Conv", "Tanh", "BatchNormalization", "Concat"]
+
+
+def test_affines_in_a_row_become_one_normalization_that_the_activation_runs_inside_of() -> None:
+    graph = dense_block("d = Mul(n, k) e = Add(d, l) r = Relu(e) y = Sin(r)", k=normal(7, 1, 1), l=normal(7, 1, 1))
+    check_fold(graph, leaves=["Conv", "Tanh", "Concat", "BatchNormalization", "Relu", "Sin"], kept=["barrier"])
 
 
 @pytest.mark.parametrize("op_type", INSIDE + OUTSIDE)

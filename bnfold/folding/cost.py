@@ -18,7 +18,6 @@ graph.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -28,7 +27,7 @@ from typing import TypeAlias
 import numpy as np
 from onnx import TensorProto
 
-from bnfold.folding.plan import Change, Edge, Residual
+from bnfold.folding.plan import Change, Residual
 from bnfold.folding.sources import BATCH_NORMALIZATION, Source
 from bnfold.folding.state import State
 from bnfold.model.broadcasting import broadcast
@@ -174,23 +173,16 @@ def _add_residual(price: Price, residual: Residual) -> None:
 
 def _add_activations(gone: Price, come: Price, removed: list[Source], made: State) -> None:
     """The activations that read what goes, where they run by themselves, before and after."""
-    left = made.residuals.values()
-    inside = {_activation(each.edges, shown=each.shown) for each in left if each.is_normalization}
     for source in removed:
-        node = _activation(source.output.value_readers, shown=source.output.is_output)
+        readers = source.output.value_readers
+        node = readers[0][0] if source.output.has_one_reader else None
         output = None if node is None else node.outputs[0]
-        if node is None or output is None:
+        if node is None or output is None or node.op_type not in _INSIDE:
             continue
         if not source.is_normalization:
             gone.activations.append((output, 1))
-        if node not in inside and not _is_fused(node, made, _FUSING | {BATCH_NORMALIZATION}):
+        if _in_front(node, made) not in _FUSING | {BATCH_NORMALIZATION}:
             come.activations.append((output, 1))
-
-
-def _activation(edges: Collection[Edge], *, shown: bool) -> Node | None:
-    """The one node that reads, where onnxruntime may run it inside a BatchNormalization."""
-    node = None if shown or len(edges) != 1 else next(iter(edges))[0]
-    return node if node is not None and node.op_type in _INSIDE else None
 
 
 def _numbers(residual: Residual) -> int:
@@ -203,7 +195,7 @@ def _add_change(price: Price, change: Change, state: State, preference: Preferen
         return
     if change.taken.behind is not None:
         price.add(output, passes=1 if isinstance(change.taken.behind, Placed) else 2)
-    if change.taken.op_type is not None and preference.is_for_onnxruntime and _is_fused(op.node, state):
+    if change.taken.op_type is not None and preference.is_for_onnxruntime and _in_front(op.node, state) in _FUSING:
         price.add(output)
     for index, rescale in change.taken.constants.items():
         price.bytes += 0 if rescale is None else new_bytes(op, index, rescale)
@@ -237,18 +229,23 @@ def new_bytes(op: Operator, index: int, rescale: Rescale) -> int:
     return prod(shape) * item_size(kind)
 
 
-def _is_fused(node: Node, state: State, fusing: frozenset[str] = _FUSING) -> bool:
-    """Whether the node stands behind an operator that onnxruntime runs it in, once it has moved the layout away."""
-    value = node.inputs[0]
-    while value is not None and value.producer is not None:
-        producer = value.producer
+def _in_front(node: Node, state: State) -> str:
+    """The operator that comes to stand in front of a node, once onnxruntime has moved the layout away, or nothing."""
+    value, edge = node.inputs[0], (node, 0)
+    while value is not None:
+        residual, producer = state.residuals.get(value), value.producer
+        if residual is not None and edge in residual.edges:
+            return residual.forms[-1]
+        if producer is None:
+            break
         if producer.address in state.removed:
-            value = state.removed[producer.address].wire
+            source = state.removed[producer.address]
+            value, edge = source.wire, source.edge
         elif producer.op_type in _MOVED_AWAY:
-            value = producer.inputs[0]
+            value, edge = producer.inputs[0], (producer, 0)
         else:
-            return producer.op_type in fusing
-    return False
+            return producer.op_type
+    return ""
 
 
 def _is_of_images(value: Value, shapes: Shapes) -> bool:
