@@ -93,6 +93,27 @@ def _taking(outer: int, inner: int, seed: int, affine: Numbers, *, scale: bool, 
     return weight, bias + affine.shift if shift else bias
 
 
+def in_a_dense_block(size: Size) -> dict[str, ModelProto]:
+    """MaxPool and a 1x1 Conv behind it, Concat, affine, Relu, 1x1 Conv; fewer: the first Conv takes its part."""
+    return {name: _in_a_dense_block(size, fewer=name != "BN") for name in ("BN", "BN, fewer")}
+
+
+def _in_a_dense_block(size: Size, *, fewer: bool) -> ModelProto:
+    old, new, outer = size.channels
+    net, affine = Net(), numbers(old + new)
+    part = affine.part(old, old + new)
+    wire = net.add("MaxPool", "x", kernel_shape=[1, 1])  # the cheapest way into the layout between convolutions
+    weight, bias = weights(new, old, 1, 1, seed=1), _bias(new, 2)
+    if fewer:
+        weight, bias = weight * part.scale.reshape(-1, 1, 1, 1), bias * part.scale + part.shift
+    grown = net.add("Conv", wire, weight, bias)
+    if fewer:
+        wire = net.add("Concat", normalization(net, wire, affine.part(0, old), channels_first), grown, axis=1)
+    else:
+        wire = normalization(net, net.add("Concat", wire, grown, axis=1), affine, channels_first)
+    return net.model(_image(size), net.add("Conv", net.add("Relu", wire), weights(outer, old + new, 1, 1, seed=3)))
+
+
 READ: dict[str, tuple[Written, bool, bool, bool]] = {
     # form: (what is written, the Conv in front takes the affine, those behind the scale, each gets a border map)
     "BN": (normalization, False, False, False),

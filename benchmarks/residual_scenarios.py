@@ -26,6 +26,7 @@ from residual_net import normalization
 from residual_others import (
     Dense,
     between_barriers,
+    in_a_dense_block,
     in_a_sequence,
     in_rows,
     joined,
@@ -69,6 +70,15 @@ IMAGES = (
     Size(8, (16, 16, 16), 112),
 )
 MORE_IMAGES = (*IMAGES, Size(8, (3, 32, 64), 32), Size(32, (64, 64, 64), 14), Size(1, (3, 32, 64), 224))
+BLOCKS = (
+    Size(1, (224, 32, 64), 56),
+    Size(1, (32, 96, 64), 28),
+    Size(1, (96, 32, 64), 14),
+    Size(1, (992, 32, 64), 7),
+    Size(1, (32, 20, 64), 28),
+    Size(1, (200, 20, 64), 56),
+)
+"""The last two are not multiples of what onnxruntime's layout puts together: its Concat is outside of that."""
 SMALLER = tuple(Size(size.batch, size.channels, size.height // 2) for size in IMAGES)
 SEQUENCES = (Dense(128, 256, 1), Dense(128, 256, 8), Dense(128, 64, 32), Dense(256, 768, 1))
 ROWS = (Dense(1, 256), Dense(32, 256), Dense(128, 1024), Dense(1024, 64))
@@ -82,12 +92,12 @@ def _pair(name: str, pair: Pair, sizes: tuple[Size, ...] = IMAGES) -> Scenario:
     return Scenario(name, pair.layout, build, sizes, Size(2, (3, 4, 5), 6))
 
 
-def _images(name: str, forms: Callable[[Size], Mapping[str, ModelProto]]) -> Scenario:
+def _images(name: str, forms: Callable[[Size], Mapping[str, ModelProto]], sizes: tuple[Size, ...] = IMAGES) -> Scenario:
     def build(size: AnySize) -> Mapping[str, ModelProto]:
         assert isinstance(size, Size)
         return forms(size)
 
-    return Scenario(name, "NCHW", build, IMAGES, Size(2, (3, 4, 5), 6))
+    return Scenario(name, "NCHW", build, sizes, Size(2, (3, 4, 5), 6))
 
 
 def _dense(
@@ -125,6 +135,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     _pair("Conv Relu _ strided Slice Conv(pads)", Pair("NCHW", strided_slice, 1, REDUCED)),
     _pair("Conv Relu Resize _ Conv(pads)", Pair("NCHW", upsample, 1, UPSAMPLED), SMALLER),
     _images("Concat(Conv, Conv Relu) _ Conv(pads)", joined),
+    _images("Concat(MaxPool, Conv) _ Relu Conv", in_a_dense_block, BLOCKS),
     _images("Conv Relu _ three Convs(pads)", several_readers),
     _images("input _ Conv(pads) Relu", on_an_input),
     _images("Relu _ Relu", between_barriers),

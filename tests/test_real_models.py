@@ -131,8 +131,11 @@ def test_ultraface_says_that_its_weights_are_overridable_and_folds_whole_when_th
     assert len(asked.kept) == 35
     assert {kept.code for kept in asked.kept} == {"overridable"}
     assert all("--freeze-initializers" in kept.reason for kept in asked.kept)
+    (remark,) = asked.remarks
+    assert "(244, as " in remark
     frozen = bnfold.fold(path, freeze_initializers=True)
     assert not frozen.kept
+    assert not frozen.remarks
     assert [entry.name for entry in frozen.model.graph.input] == ["input"]
     assert bnfold.check(path, frozen.model)
 

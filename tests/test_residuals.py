@@ -1,8 +1,11 @@
 """What stays of an affine that can not go altogether: the form, the place, the cost, and how a caller chooses."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from support import check_fold, graph_model, normal, op_types, statistics
@@ -149,12 +152,69 @@ def test_a_normalization_moves_in_front_of_a_resize() -> None:
 
 
 def test_behind_a_concat_the_branch_that_can_not_take_its_part_keeps_it() -> None:
-    nodes = f"{CONV} t = Tanh(x2) u = Concat<axis = 1>(c, t) y0 = BatchNormalization(u, s, b, m, v) y = Sigmoid(y0)"
+    nodes = f"{CONV} t = Tanh(x2) u = Concat<axis = 1>(c, t) y0 = BatchNormalization(u, s, b, m, v) y = Sin(y0)"
     parameters: dict[str, Any] = dict(zip("sbmv", statistics(7), strict=True))
     header = "(float[2,3,8,8] x, float[2,3,6,6] x2) => (float[] y)"
     result = check_fold(model(nodes, header=header, **parameters), kept=["barrier"])
-    assert op_types(result.model) == ["Conv", "Tanh", "BatchNormalization", "Concat", "Sigmoid"]
+    assert op_types(result.model) == ["Conv", "Tanh", "BatchNormalization", "Concat", "Sin"]
     assert result.settled[0].elements == {"": -2 * 4 * 36}
+
+
+def dense_block(readers: str, **more: Any) -> ModelProto:
+    """Conv and Tanh joined, a BatchNormalization, and what reads it: the Conv could take its part."""
+    nodes = f"{CONV} t = Tanh(x2) u = Concat<axis = 1>(c, t) n = BatchNormalization(u, s, b, m, v) {readers}"
+    header = "(float[2,3,8,8] x, float[2,3,6,6] x2) => (float[] y)"
+    parameters: dict[str, Any] = dict(zip("sbmv", statistics(7), strict=True))
+    return model(nodes, header=header, **parameters, **more)
+
+
+INSIDE = ["HardSigmoid", "HardSwish", "Relu", "Sigmoid", "Tanh"]
+OUTSIDE = ["Clip", "Elu", "Gelu", "LeakyRelu", "Softplus"]
+
+
+@pytest.mark.parametrize("op_type", INSIDE)
+def test_an_activation_that_runs_inside_a_normalization_keeps_it_whole(op_type: str) -> None:
+    result = bnfold.fold(dense_block(f"r = {op_type}(n) y = Sin(r)"))
+    assert not result
+    assert not result.settled
+
+
+@pytest.mark.parametrize(
+    "readers",
+    [
+        *(f"r = {op_type}(n) y = Sin(r)" for op_type in OUTSIDE),
+        "r = Relu(n) q = Sin(n) y = Mul(r, q)",
+    ],
+)
+def test_what_runs_behind_a_normalization_anyway_lets_a_branch_take_its_part(readers: str) -> None:
+    result = check_fold(dense_block(readers), kept=["barrier"])
+    assert op_types(result.model)[:4] == ["Conv", "Tanh", "BatchNormalization", "Concat"]
+
+
+def test_affines_in_a_row_become_one_normalization_that_the_activation_runs_inside_of() -> None:
+    graph = dense_block("d = Mul(n, k) e = Add(d, l) r = Relu(e) y = Sin(r)", k=normal(7, 1, 1), l=normal(7, 1, 1))
+    check_fold(graph, leaves=["Conv", "Tanh", "Concat", "BatchNormalization", "Relu", "Sin"], kept=["barrier"])
+
+
+@pytest.mark.parametrize("op_type", INSIDE + OUTSIDE)
+def test_onnxruntime_runs_those_activations_alone_inside_of_a_normalization(op_type: str, tmp_path: Path) -> None:
+    nodes = f"c = Conv(x, K) p = MaxPool<kernel_shape = [2,2]>(c) n = {BN.format('p')} r = {op_type}(n) y = Conv(r, L)"
+    parameters: dict[str, Any] = dict(zip("sbmv", statistics(32), strict=True))
+    graph = model(nodes, K=normal(32, 3, 3, 3), L=normal(32, 32, 1, 1), **parameters)
+    optimized = optimized_by_onnxruntime(graph, tmp_path / "optimized.onnx")
+    if "com.microsoft.nchwc" not in {node.domain for node in optimized.graph.node}:
+        pytest.skip("onnxruntime has no layout of its own between convolutions on this processor")
+    assert "BatchNormalization" not in op_types(optimized)
+    inside = [a.s.decode() for node in optimized.graph.node for a in node.attribute if a.name == "activation"]
+    assert inside == ([op_type] if op_type in INSIDE else [])
+
+
+def optimized_by_onnxruntime(graph: ModelProto, path: Path) -> ModelProto:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3  # it warns that the file suits this processor alone
+    onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnx.load(path)
 
 
 def test_a_part_that_stays_behind_what_is_gone_holds_no_map_twice() -> None:
@@ -242,6 +302,26 @@ def test_a_shared_weight_that_is_cloned_says_so() -> None:
     result = bnfold.fold(model(nodes, Big=normal(4, 3, 3, 3)))
     assert any("'Big.folded'" in remark for remark in result.remarks)
     assert not bnfold.fold(two()).remarks
+
+
+def overridable(graph: ModelProto, name: str) -> ModelProto:
+    tensor = next(tensor for tensor in graph.graph.initializer if tensor.name == name)
+    graph.graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
+    return graph
+
+
+def test_a_normalization_that_stays_for_an_overridable_weight_says_what_else_that_costs() -> None:
+    graph = overridable(model(f"{CONV} y = {BN.format('c')}"), "W")
+    (remark,) = bnfold.fold(graph).remarks
+    assert "(1, as 'W')" in remark
+    assert "--freeze-initializers" in remark
+    assert not bnfold.fold(graph, freeze_initializers=True).remarks
+
+
+def test_an_overridable_weight_that_no_normalization_needs_is_not_remarked_on() -> None:
+    result = bnfold.fold(overridable(model(f"{CONV} n = {BN.format('c')} y = MatMul(n, M)", M=normal(6, 6)), "M"))
+    assert result.folded
+    assert not result.remarks
 
 
 def test_a_second_round_takes_what_the_first_has_made_possible() -> None:

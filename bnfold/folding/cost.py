@@ -8,8 +8,10 @@ The order, and what is added to it, is what `benchmarks/residuals.py` measures o
 * A constant map behind a Conv costs what two passes over its output do: it takes the Conv out of the layout that
   onnxruntime keeps between convolutions.
 * A BatchNormalization stays in that layout and an Add or Mul does not, so that it is the faster one node.
+* A Relu that alone reads a BatchNormalization costs nothing there, since onnxruntime makes the two one depthwise Conv.
+  Behind a Concat it is a pass of its own, so that a part of the map in one branch costs more than it spares.
 
-The last point and bytes of constants decide between ways that are equal otherwise; neither is a reason to change a
+The last but one and bytes of constants decide between ways that are equal otherwise; neither is a reason to change a
 graph.
 """
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from math import prod
 from typing import TypeAlias
 
@@ -25,6 +28,7 @@ import numpy as np
 from onnx import TensorProto
 
 from bnfold.folding.plan import Change, Residual
+from bnfold.folding.sources import BATCH_NORMALIZATION, Source
 from bnfold.folding.state import State
 from bnfold.model.broadcasting import broadcast
 from bnfold.model.graph import Node, Value
@@ -37,6 +41,9 @@ Elements: TypeAlias = Counter[tuple[str, ...]]
 
 _FUSING = frozenset({"Conv", "Gemm"})
 """Operators into which onnxruntime takes a Relu that stands behind them."""
+
+_INSIDE = frozenset({"HardSigmoid", "HardSwish", "Relu", "Sigmoid", "Tanh"})
+"""Operators that onnxruntime runs inside a BatchNormalization between convolutions; not Clip, LeakyRelu, Elu, Gelu."""
 
 _MOVED_AWAY = frozenset({"Cast", "Identity", "Transpose"})
 """Operators that onnxruntime takes out, or moves past a Relu, before it looks for what stands behind a Conv."""
@@ -53,6 +60,7 @@ class Price:
         arithmetic: how many of them are Add, Mul and the like.
         bytes: how many bytes of constants they bring.
         passes: what they write, and how often; below 0 how often less.
+        activations: what activations behind them write that a BatchNormalization does not run inside, likewise.
     """
 
     shapes: Shapes
@@ -61,6 +69,7 @@ class Price:
     arithmetic: int = 0
     bytes: int = 0
     passes: list[tuple[Value, int]] = field(default_factory=list)
+    activations: list[tuple[Value, int]] = field(default_factory=list)
 
     def add(self, written: Value, *, nodes: int = 1, normalizations: int = 0, passes: int | None = None) -> None:
         """Take in nodes that write a value of that shape, each once unless it is said how often together."""
@@ -78,13 +87,15 @@ class Price:
             self.arithmetic - other.arithmetic,
             self.bytes - other.bytes,
             [*self.passes, *((value, -times) for value, times in other.passes)],
+            [*self.activations, *((value, -times) for value, times in other.activations)],
         )
 
     @cached_property
     def elements(self) -> Elements:
         """How many elements they write. To be asked when all is taken in."""
         found: Elements = Counter()
-        for value, times in self.passes:
+        alone = (each for each in self.activations if _is_of_images(each[0], self.shapes))
+        for value, times in chain(self.passes, alone):
             key, count = _elements(value, self.shapes)
             found[key] += times * count
         return Counter({key: count for key, count in found.items() if count})
@@ -138,12 +149,14 @@ class Preference:
 def saved_by(made: State, present: State, shapes: Shapes, preference: Preference) -> Price:
     """What a graph saves by an attempt, compared with what has been decided before it."""
     gone, come = Price(shapes), Price(shapes)
-    for address, source in made.removed.items():
-        if address not in present.removed:
-            gone.add(source.output, normalizations=int(source.is_normalization))
-            gone.bytes += source.channels * (16 if source.is_normalization else 4)
+    removed = [source for address, source in made.removed.items() if address not in present.removed]
+    for source in removed:
+        gone.add(source.output, normalizations=int(source.is_normalization))
+        gone.bytes += source.channels * (16 if source.is_normalization else 4)
     for residual in made.residuals.values():
         _add_residual(come, residual)
+    if preference.is_for_onnxruntime:
+        _add_activations(gone, come, removed, made)
     for address, change in made.changes.items():
         _add_change(come, change, made, preference)
         if address in present.changes:
@@ -158,6 +171,20 @@ def _add_residual(price: Price, residual: Residual) -> None:
         price.bytes += 4 * (4 * residual.channels if normalizations else len(residual.forms) * _numbers(residual))
 
 
+def _add_activations(gone: Price, come: Price, removed: list[Source], made: State) -> None:
+    """The activations that read what goes, where they run by themselves, before and after."""
+    for source in removed:
+        readers = source.output.value_readers
+        node = readers[0][0] if source.output.has_one_reader else None
+        output = None if node is None else node.outputs[0]
+        if node is None or output is None or node.op_type not in _INSIDE:
+            continue
+        if not source.is_normalization:
+            gone.activations.append((output, 1))
+        if _in_front(node, made) not in _FUSING | {BATCH_NORMALIZATION}:
+            come.activations.append((output, 1))
+
+
 def _numbers(residual: Residual) -> int:
     return residual.placed.affine.channels
 
@@ -168,7 +195,7 @@ def _add_change(price: Price, change: Change, state: State, preference: Preferen
         return
     if change.taken.behind is not None:
         price.add(output, passes=1 if isinstance(change.taken.behind, Placed) else 2)
-    if change.taken.op_type is not None and preference.is_for_onnxruntime and _is_fused(op.node, state):
+    if change.taken.op_type is not None and preference.is_for_onnxruntime and _in_front(op.node, state) in _FUSING:
         price.add(output)
     for index, rescale in change.taken.constants.items():
         price.bytes += 0 if rescale is None else new_bytes(op, index, rescale)
@@ -202,18 +229,28 @@ def new_bytes(op: Operator, index: int, rescale: Rescale) -> int:
     return prod(shape) * item_size(kind)
 
 
-def _is_fused(node: Node, state: State) -> bool:
-    """Whether the node stands behind an operator that onnxruntime runs it in, once it has moved the layout away."""
-    value = node.inputs[0]
-    while value is not None and value.producer is not None:
-        producer = value.producer
+def _in_front(node: Node, state: State) -> str:
+    """The operator that comes to stand in front of a node, once onnxruntime has moved the layout away, or nothing."""
+    value, edge = node.inputs[0], (node, 0)
+    while value is not None:
+        residual, producer = state.residuals.get(value), value.producer
+        if residual is not None and edge in residual.edges:
+            return residual.forms[-1]
+        if producer is None:
+            break
         if producer.address in state.removed:
-            value = state.removed[producer.address].wire
+            source = state.removed[producer.address]
+            value, edge = source.wire, source.edge
         elif producer.op_type in _MOVED_AWAY:
-            value = producer.inputs[0]
+            value, edge = producer.inputs[0], (producer, 0)
         else:
-            return producer.op_type in _FUSING
-    return False
+            return producer.op_type
+    return ""
+
+
+def _is_of_images(value: Value, shapes: Shapes) -> bool:
+    """Whether it may be in the layout between convolutions, which is for images in float32."""
+    return shapes.rank(value) == 4 and shapes.elem_type(value) == TensorProto.FLOAT
 
 
 def _elements(value: Value, shapes: Shapes) -> tuple[tuple[str, ...], int]:

@@ -12,6 +12,7 @@ from onnx import ModelProto
 import bnfold.ops  # noqa: F401 (fills the registry of rules)
 from bnfold.folding.growth import growth_remark
 from bnfold.folding.options import Options
+from bnfold.folding.overriding import overriding_remark
 from bnfold.folding.plan import Plan
 from bnfold.folding.rounds import Folded, Kept, Round, Settlement, make_round, specialized_plan
 from bnfold.model.container import Container, ModelLike, open_model
@@ -82,8 +83,8 @@ class FoldResult(Savable):
     def remarks(self) -> tuple[str, ...]:
         """What a person should know besides."""
         found = [remark for done in self.rounds for remark in done.remarks]
-        growth = growth_remark(self.container, self.rounds)
-        return tuple(dict.fromkeys([*found, *([growth] if growth else [])]))
+        found += [growth_remark(self.container, self.rounds), overriding_remark(self.last.plan, self.kept)]
+        return tuple(dict.fromkeys(filter(None, found)))
 
     def is_as_it_came(self, form: str = Form.AS_IT_CAME) -> bool:
         """Whether what is written in this form is the file that came in, byte for byte.
