@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnfold.cli.fold import fold
 from bnfold.cli.main import judged
-from bnfold.runtime.threads import THREADS_VARIABLE
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -47,6 +46,8 @@ def work(link: Connection, threads: int) -> None:
         link: gives the arguments of `bnfold.cli.fold.fold`; takes a `Made` for every temporary file besides.
         threads: how many onnxruntime may take.
     """
+    from bnfold.runtime.threads import THREADS_VARIABLE
+
     os.environ.setdefault(THREADS_VARIABLE, str(threads))
     _tell_of_files(link)
     try:
