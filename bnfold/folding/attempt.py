@@ -204,8 +204,8 @@ class Attempt(ABC):
         """A request to the next wire behind an operator."""
         self._request(Request(wire, placed, cause, frozenset(edges), cause.depth + 1))
 
-    def _queue(self, order: int, port: int, request: Request) -> None:
-        heappush(self._pending, Pending(order, port, next(self._numbers), request))
+    def _queue(self, order: int, port: int, request: Request, node: Node) -> None:
+        heappush(self._pending, Pending(order, port, next(self._numbers), request, node))
 
     def _next(self) -> list[Pending]:
         """The requests to the next node: it is asked once, when all that it is to get is known.

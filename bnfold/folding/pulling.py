@@ -43,7 +43,7 @@ class PullAttempt(Attempt):
 
     def _enter(self, request: Request) -> None:
         node = self._producer(request)
-        self._queue(-self.context.rank[node.address], request.wire.output_index, request)
+        self._queue(-self.context.rank[node.address], request.wire.output_index, request, node)
 
     def _producer(self, request: Request) -> Node:
         """The node that has to make the wire another.

@@ -24,7 +24,7 @@ class PushAttempt(Attempt):
         return _refuse_output(wire)
 
     def _edges_of(self, pending: Pending) -> Edges:
-        return [(self._reader(pending), pending.port)]
+        return [(pending.node, pending.port)]
 
     def _has_map(self, wire: Value, edges: Edges) -> bool:
         earlier = None if wire.producer is None else self.context.state.changes.get(wire.producer.address)
@@ -54,24 +54,16 @@ class PushAttempt(Attempt):
                 raise Blocked(
                     Refusal("cycle", reader.label, f"{named(reader)} depends on itself"), request, always=True
                 )
-            self._queue(self.context.rank[reader.address], index, request)
+            self._queue(self.context.rank[reader.address], index, request, reader)
 
     def _follow(self, requests: list[Pending]) -> None:
         first = requests[0]
-        node = self._reader(first)
+        node = first.node
         source = self._source(node, first.request, pushing=True)
         if source is not None:
             self._compose(first, source)
         else:
             self._ask(requests, node)
-
-    def _reader(self, pending: Pending) -> Node:
-        """The node that a queued request goes to."""
-        return next(
-            reader
-            for reader, index in pending.request.wire.value_readers
-            if index == pending.port and self.context.rank[reader.address] == pending.order
-        )
 
     def _compose(self, pending: Pending, source: Source) -> None:
         """An affine on the way: the two become one. Where that can not go on, the second may take the first in."""

@@ -91,6 +91,7 @@ class Pending(NamedTuple):
     port: int
     number: int
     request: Request
+    node: Node
 
 
 @dataclass

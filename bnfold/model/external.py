@@ -120,7 +120,7 @@ def _path(tensor: TensorProto, location: str, base_dir: Path) -> Path:
     if not location:
         raise ExternalDataError(f"tensor '{tensor.name}' is external and does not say in which file")
     folder = _resolved(base_dir, os.getcwd())
-    if os.sep not in location and _is_plain_file(folder / location):
+    if not {"/", os.sep}.intersection(location) and _is_plain_file(folder / location):
         return folder / location  # what most are like; there may be thousands
     try:
         path = (folder / location).resolve()
