@@ -30,11 +30,11 @@ def counted() -> Iterator[Counter[str]]:
     """Count the lines of the package that run, each time round a loop too, and the questions to operators."""
     found: Counter[str] = Counter()
 
-    def enter(frame: FrameType, event: str, argument: object) -> Any:  # noqa: ANN401 (a function like this one)
+    def enter(frame: FrameType, event: str, argument: object) -> Any:
         found["questions"] += frame.f_code is Attempt._settle.__code__
         return line if frame.f_code.co_filename.startswith(PACKAGE) else None
 
-    def line(frame: FrameType, event: str, argument: object) -> Any:  # noqa: ANN401 (itself)
+    def line(frame: FrameType, event: str, argument: object) -> Any:
         found["lines"] += event == "line"
         return line
 
