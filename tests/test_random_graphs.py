@@ -201,3 +201,17 @@ def test_a_difference_of_large_float16_numbers_may_be_off_by_what_their_rounding
     steps: list[str], seed: int
 ) -> None:
     examine(build(steps, seed), in_own_type=True)
+
+
+@pytest.mark.parametrize(
+    ("steps", "seed"),
+    [
+        (["Gemm", "constant along an axis", "full constant"], 51573198),
+        (["full constant", "BatchNormalization", "full constant", "constant along an axis"], 392695069),
+        (["Conv, same", "normalization written out"], 542548765),
+        (["twins", "scalar constant", "BatchNormalization, a positive scale alone", "Sum", "side branch"], 949969900),
+    ],
+)
+def test_a_sum_that_becomes_an_affine_when_all_others_are_gone_goes_too(steps: list[str], seed: int) -> None:
+    """The first round leaves no affine, and what it makes has one."""
+    examine(build(steps, seed), again=True)

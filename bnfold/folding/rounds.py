@@ -12,7 +12,7 @@ from bnfold.folding.options import Options
 from bnfold.folding.plan import Outcome, Plan, Residual, Settled
 from bnfold.folding.quantized import quantization_remarks
 from bnfold.folding.search import make_plan
-from bnfold.folding.sources import BATCH_NORMALIZATION
+from bnfold.folding.sources import BATCH_NORMALIZATION, may_be_source
 from bnfold.folding.specializing import Specialized, specialized
 from bnfold.folding.turning import turned_back, without_turns
 from bnfold.folding.wiring import Labels
@@ -109,12 +109,17 @@ class Round:
 
     @property
     def leaves_nothing(self) -> bool:
-        """Whether nothing can be found in what it made: no affine is left, none came, and nothing is turned around."""
+        """Whether nothing can be found in what it made: none of its operators can be an affine.
+
+        A sum or product that is no affine now may be one in what is made, as when its full constant has become uniform.
+        Two Transposes may have nothing left to undo.
+        """
         plan = self.plan
-        nodes = any(change.taken.behind is not None or change.taken.op_type for change in plan.changes.values())
-        if nodes or plan.residuals or plan.graph.model.functions or not all(o.folds for o in plan.outcomes):
+        came = any(change.taken.behind is not None or change.taken.op_type for change in plan.changes.values())
+        if came or plan.residuals or plan.graph.model.functions:
             return False
-        return not any(node.op_type == "Transpose" for node in plan.graph.nodes())
+        left = (node for node in plan.graph.nodes() if node.address not in plan.removed)
+        return not any(node.op_type in _UNSETTLED or may_be_source(node) for node in left)
 
     @cached_property
     def model(self) -> ModelProto:
@@ -176,6 +181,9 @@ class Round:
     def remarks(self) -> tuple[str, ...]:
         """What a person should know besides."""
         return (*self.inlined, *self.plan.remarks, *quantization_remarks(self.plan))
+
+
+_UNSETTLED = frozenset({"Transpose", "Sum", "Identity"})
 
 
 def _kept(label: str, refusal: Refusal | None) -> Kept:
