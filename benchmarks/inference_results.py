@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,12 +66,13 @@ def read(path: Path) -> list[Row]:
     document = json.loads(path.read_text(encoding="utf-8"))
     if document["versions"]["bnfold"] != bnfold.__version__:
         return []
-    return [_row(entry) for entry in document["rows"]]
+    return [row_of(entry) for entry in document["rows"]]
 
 
-def _row(entry: Mapping[str, object]) -> Row:
-    ratios = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
-    return Row(**{**entry, **ratios})  # type: ignore[arg-type]  # what `write` has written
+def row_of(entry: Mapping[str, Any]) -> Row:
+    """A row as `write` has written it."""
+    ratios: dict[str, Any] = {key: tuple(entry[key]) for key in ("run_ratio", "open_ratio")}
+    return Row(**{**entry, **ratios})
 
 
 def write(path: Path, rows: Sequence[Row], found: Mapping[str, str]) -> None:

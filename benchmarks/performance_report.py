@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import fold_results
 from fold_tables import SECTIONS
-from fold_targets import Quartiles
+from inference_results import Row, row_of
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 RESULTS = Path(__file__).parent / "results"
@@ -28,27 +28,13 @@ CLOSE = 0.02
 """How far a result may be from its bound, over the original's time, to count as at it."""
 
 
-class Form(TypedDict):
-    """One form of a model on onnxruntime: its time over the original's in the same round, below 1 is faster."""
-
-    model: str
-    batch: int
-    provider: str
-    form: str
-    run_ratio: Quartiles
-    open_ratio: Quartiles
-    nodes: int
-    affines: int
-    off: float | None
-
-
 class Inference(TypedDict):
     """benchmarks/results/inference.json."""
 
     date: str
     machine: str
     versions: dict[str, str]
-    rows: list[Form]
+    rows: list[dict[str, Any]]
 
 
 class Profile(TypedDict):
@@ -108,9 +94,9 @@ def inference(found: Inference) -> Iterator[str]:
     """Where it was measured, how many models are at the bound, and two tables: running and opening."""
     versions = ", ".join(f"{tool} {number}" for tool, number in found["versions"].items())
     yield f"{found['date']}, {found['machine']}; {versions}.\n\n"
-    rows: dict[tuple[str, int, str], dict[str, Form]] = {}
-    for row in found["rows"]:
-        rows.setdefault((row["model"], row["batch"], row["provider"]), {})[row["form"]] = row
+    rows: dict[tuple[str, int, str], dict[str, Row]] = {}
+    for row in map(row_of, found["rows"]):
+        rows.setdefault((row.model, row.batch, row.provider), {})[row.form] = row
     yield _summary(list(rows.values()))
     forms = list(dict.fromkeys(form for row in rows.values() for form in row if form != "original"))
     yield from _table("run", rows, forms, "run_ratio")
@@ -118,11 +104,11 @@ def inference(found: Inference) -> Iterator[str]:
     yield from _table("open", rows, forms, "open_ratio")
 
 
-def _summary(rows: Sequence[Mapping[str, Form]]) -> str:
+def _summary(rows: Sequence[Mapping[str, Row]]) -> str:
     ours = [row["bnfold"] for row in rows]
-    both = [(row["bnfold"]["run_ratio"][1], row["bound"]["run_ratio"][1]) for row in rows if "bound" in row]
+    both = [(row["bnfold"].run_ratio[1], row["bound"].run_ratio[1]) for row in rows if "bound" in row]
     close, slower = sum(one <= bound + CLOSE for one, bound in both), sum(one > 1 + CLOSE for one, _ in both)
-    furthest = max((row["off"] or 0.0 for row in ours), default=0.0)
+    furthest = max((row.off or 0.0 for row in ours), default=0.0)
     return (
         f"Of {len(both)} models with a bound, bnfold's result is at it or below, within {CLOSE:.0%} of the original's "
         f"time, in {close}; it is slower than the original by more than {CLOSE:.0%} in {slower}. Its outputs are off "
@@ -131,12 +117,12 @@ def _summary(rows: Sequence[Mapping[str, Form]]) -> str:
 
 
 def _table(
-    title: str, rows: Mapping[tuple[str, int, str], Mapping[str, Form]], forms: Sequence[str], key: Key
+    title: str, rows: Mapping[tuple[str, int, str], Mapping[str, Row]], forms: Sequence[str], key: Key
 ) -> Iterator[str]:
     """A row per model, batch and provider, a column per form; medians."""
     yield f"| {title} | {' | '.join(forms)} |\n|---|{'---:|' * len(forms)}\n"
     for (model, batch, provider), row in rows.items():
-        cells = (f"{row[form][key][1]:.2f}" if form in row else "" for form in forms)
+        cells = (f"{getattr(row[form], key)[1]:.2f}" if form in row else "" for form in forms)
         yield f"| {model}, {batch}, {provider} | {' | '.join(cells)} |\n"
 
 

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -55,9 +56,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """The sessions that are opened: the file, and whether onnxruntime may rewrite the graph."""
     found: list[tuple[str, bool]] = []
 
-    def noted(model: Path, *, optimized: bool = False, **others: object) -> Session:
+    def noted(model: Path, *, optimized: bool = False, **others: Any) -> Session:
         found.append((Path(model).name, optimized))
-        return open_session(model, optimized=optimized, **others)  # type: ignore[arg-type]
+        return open_session(model, optimized=optimized, **others)
 
     monkeypatch.setattr(subject, "open_session", noted)
     return found
@@ -69,9 +70,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     run = Session.run
 
-    def noted(session: Session, *arguments: object) -> object:
+    def noted(session: Session, *arguments: Any) -> object:
         found.append(session.label)
-        return run(session, *arguments)  # type: ignore[arg-type]
+        return run(session, *arguments)
 
     monkeypatch.setattr(Session, "run", noted)
     return found

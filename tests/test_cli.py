@@ -7,55 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import onnx
 import pytest
+from command_line import Outcome, Run, bnfold_process
 from onnx import ModelProto, numpy_helper
 from support import MODELS, graph_model, normal, op_types, statistics
 
 import bnfold
-from bnfold import cli
 from bnfold.report import write_json
-
-
-class Outcome(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run: TypeAlias = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line, in this process."""
-
-    def call(*arguments: str | Path) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["bnfold", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        captured = capsys.readouterr()
-        code = exited.value.code
-        return Outcome(code if isinstance(code, int) else int(code is not None), captured.out, captured.err)
-
-    return call
-
-
-def bnfold_process(*arguments: str | Path, **environment: str) -> Outcome:
-    """The command line, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bnfold", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 def assert_refused(outcome: Outcome, said: str) -> None:
@@ -412,7 +374,7 @@ def test_nothing_is_written_over_the_weights_of_the_model(run: Run, tmp_path: Pa
     ("arguments", "said"),
     [
         (["fold", "m.onnx", "--bogus"], "No such option: --bogus"),
-        (["fold"], "Missing argument 'MODEL'"),
+        (["fold"], "Missing argument 'MODEL...'"),
         (["melt", "m.onnx"], "No such command 'melt'"),
         (["fold", "m.onnx", "--seed", "x"], "Invalid value for '--seed'"),
         (["fold", "m.onnx", "-o"], "Option '-o' requires an argument"),

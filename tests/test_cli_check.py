@@ -2,16 +2,15 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 import onnx
 import pytest
+from command_line import Outcome, bnfold_process
 from onnx import ModelProto, numpy_helper
 from support import MODELS, graph_model
 
@@ -19,16 +18,8 @@ import bnfold
 from bnfold.report.checks import rounded_up
 
 
-class Outcome(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
 def bnfold_check(*arguments: str | Path, **environment: str) -> Outcome:
-    command = [sys.executable, "-m", "bnfold", "check", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    return bnfold_process("check", *arguments, **environment)
 
 
 @pytest.fixture(scope="module")

@@ -1,31 +1,16 @@
 """`bnfold insert` and `bnfold calibrate`: what they print, write and refuse."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
 import pytest
+from command_line import Outcome, bnfold_process
 from onnx import ModelProto, numpy_helper
 from support import MODELS, graph_model, normal, op_types
 
 import bnfold
-
-
-class Outcome(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-def bnfold_process(*arguments: str | Path, **environment: str) -> Outcome:
-    command = [sys.executable, "-m", "bnfold", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
-    return Outcome(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture

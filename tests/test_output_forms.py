@@ -6,45 +6,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from command_line import Run
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from support import Array, graph_model, normal, statistics
 
 import bnfold
-from bnfold import cli
 from bnfold.model import forms
 from bnfold.model.copying import METHODS, write
 from bnfold.model.external import all_tensors, entries, external_tensors, is_external
 from bnfold.model.mapped_file import open_source
 from bnfold.model.references import Range, Segment
-
-
-class Outcome(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run: TypeAlias = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command line, in this process."""
-
-    def call(*arguments: str | Path) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["bnfold", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exited:
-            cli.main()
-        captured = capsys.readouterr()
-        code = exited.value.code
-        return Outcome(code if isinstance(code, int) else int(code is not None), captured.out, captured.err)
-
-    return call
 
 
 def parameters() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="An ONNX file.")]
-Models = Annotated[list[str], typer.Argument(metavar="MODEL", help="ONNX files; several are folded each by itself.")]
+Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help="ONNX files; several are folded each by itself.")]
 Freeze = Annotated[
     bool,
     typer.Option(

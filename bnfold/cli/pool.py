@@ -63,9 +63,9 @@ def fold_all(
 
 def _hear(workers: Sequence[_Worker], done: Callable[[int, Outcome], None], patience: float) -> None:
     """Take what the processes have sent, or wait a moment for it."""
-    busy = {worker.link: worker for worker in workers if worker.is_busy}
-    for link in wait(list(busy), patience):
-        worker = busy[link]  # type: ignore[index] # of what was given, which is connections
+    busy = [worker for worker in workers if worker.is_busy]
+    told = wait([worker.link for worker in busy], patience)
+    for worker in (worker for worker in busy if worker.link in told):
         number, outcome = worker.number, worker.hear()
         if outcome is not None:
             done(number, outcome)

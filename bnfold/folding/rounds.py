@@ -119,7 +119,7 @@ class Round:
         if came or plan.residuals or plan.graph.model.functions:
             return False
         left = (node for node in plan.graph.nodes() if node.address not in plan.removed)
-        return not any(node.op_type in _UNSETTLED or may_be_source(node) for node in left)
+        return not any(node.op_type == "Transpose" or may_be_source(node) for node in left)
 
     @cached_property
     def model(self) -> ModelProto:
@@ -181,9 +181,6 @@ class Round:
     def remarks(self) -> tuple[str, ...]:
         """What a person should know besides."""
         return (*self.inlined, *self.plan.remarks, *quantization_remarks(self.plan))
-
-
-_UNSETTLED = frozenset({"Transpose", "Sum", "Identity"})
 
 
 def _kept(label: str, refusal: Refusal | None) -> Kept:

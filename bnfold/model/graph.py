@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from onnx import (
@@ -20,13 +20,13 @@ from onnx import (
     NodeProto,
     TensorProto,
     ValueInfoProto,
-    defs,
     helper,
 )
 
 from bnfold.errors import ModelError
+from bnfold.model.schemas import ONNX_DOMAIN as ONNX_DOMAIN
+from bnfold.model.schemas import attributes_of, required_attributes, since_version
 
-ONNX_DOMAIN = ""
 SHAPE_READERS = frozenset({"Shape", "Size"})
 
 
@@ -139,7 +139,7 @@ class Node:
         """
         if (self.domain, self.op_type) in self.scope.shadowed:
             return 0
-        return _since_version(self.op_type, self.domain, self.opset)
+        return since_version(self.op_type, self.domain, self.opset)
 
     @cached_property
     def _attributes(self) -> dict[str, AttributeProto]:
@@ -153,7 +153,7 @@ class Node:
     @property
     def missing_attribute(self) -> str | None:
         """An attribute that the operator requires and the node lacks; None for a node that has them all."""
-        required = _required(self.op_type, self.domain, self.opset)
+        required = required_attributes(self.op_type, self.domain, self.opset)
         return next((name for name in required if name not in self._attributes), None)
 
     def attribute(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 (an attribute is of any type)
@@ -162,7 +162,7 @@ class Node:
         Raises:
             ModelError: it is set to something of another type than the specification's.
         """
-        specified = _specified(self.op_type, self.domain, self.opset).get(name)
+        specified = attributes_of(self.op_type, self.domain, self.opset).get(name)
         found = self._attributes.get(name)
         if found is None:
             found = specified.default_value if specified is not None else None
@@ -374,34 +374,3 @@ def _connect(scope: Scope) -> None:
                 value.readers.append((node, index))
     for entry in scope.proto.output:
         scope.resolve(entry.name if isinstance(entry, ValueInfoProto) else entry).is_output = True
-
-
-@cache
-def _since_version(op_type: str, domain: str, version: int) -> int:
-    """The version in which the operator got the definition that holds at `version`; 0 when no one knows it."""
-    if domain == ONNX_DOMAIN and version > defs.onnx_opset_version():
-        return 0
-    schema = _schema(op_type, domain, version)
-    return schema.since_version if schema else 0
-
-
-@cache
-def _required(op_type: str, domain: str, version: int) -> tuple[str, ...]:
-    """The attributes that the operator requires."""
-    return tuple(name for name, entry in _specified(op_type, domain, version).items() if entry.required)
-
-
-@cache
-def _specified(op_type: str, domain: str, version: int) -> dict[str, defs.OpSchema.Attribute]:
-    """What the definition says of each attribute. Kept, since a schema makes them anew each time."""
-    schema = _schema(op_type, domain, version)
-    return dict(schema.attributes) if schema else {}
-
-
-@cache
-def _schema(op_type: str, domain: str, version: int) -> defs.OpSchema | None:
-    """The definition that holds at `version` of the domain, None where the installed onnx knows none."""
-    try:
-        return defs.get_schema(op_type, version, domain)
-    except (defs.SchemaError, TypeError):  # TypeError: a version of more than 32 bits
-        return None
