@@ -1,6 +1,6 @@
 """``python -m bnfold``."""
 
-from bnfold.cli import main
+from bnfold.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -4,6 +4,6 @@ Exit status: 0 done and equal; 1 a difference was found, or ``--strict`` and som
 model, with one clear sentence; 3 a fault of bnfold's own. Results go to stdout, remarks and progress to stderr.
 """
 
-from bnfold.cli.main import app, main
+from bnfold.cli.main import app, main, program
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "program"]

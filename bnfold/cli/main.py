@@ -7,12 +7,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from bnfold._version import __version__
 from bnfold.cli.commands import Commands
+from bnfold.cli.leaving import leave
 from bnfold.errors import BnfoldError, DifferenceFound
 
 DIFFERENT, BAD_INPUT, OWN_FAULT, INTERRUPTED = 1, 2, 3, 130
@@ -46,16 +47,29 @@ def _common(
     """Options of every command."""
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line, and end with its exit status."""
+    sys.exit(run())
+
+
+def program() -> NoReturn:
+    """As `main`, in a process of its own, which is over then: what `bnfold` on a command line calls."""
+    leave(run())
+
+
+def run() -> int:
+    """Run the command line; its exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may be of any script, the terminal of another
     gc.set_threshold(RARELY)
-    status, sentence = judged(app)
+    try:
+        status, sentence = judged(app)
+    except SystemExit as end:  # as typer ends every command
+        return end.code if isinstance(end.code, int) else int(bool(end.code))
     if sentence:
         complain(sentence)
-    sys.exit(status)
+    return status
 
 
 def judged(command: Callable[[], object]) -> tuple[int, str]:

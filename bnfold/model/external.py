@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -24,7 +23,7 @@ class Extent(NamedTuple):
     length: int
 
 
-MARK = f"\0bnfold-{secrets.token_hex(8)}-"
+MARK = f"\0bnfold-{os.urandom(8).hex()}-"
 """How the location of a reference begins (`bnfold.model.references`). No path holds a null character, and no file that
 somebody made knows what follows: a tensor that says it lies there was made by this process."""
 
