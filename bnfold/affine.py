@@ -7,17 +7,17 @@ An `Affine` is the map ``x -> scale * x + shift`` with one scale and one shift p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from bnfold.values import cached_property, frozen
+
 Vector: TypeAlias = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Affine:
     """The map ``x -> scale * x + shift`` over a channel axis.
 

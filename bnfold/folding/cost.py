@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain
 from math import prod
 from typing import TypeAlias
@@ -35,6 +34,7 @@ from bnfold.model.graph import Node, Value
 from bnfold.model.shapes import Shapes
 from bnfold.model.tensors import item_size
 from bnfold.ops.rule import NOTHING, Operator, Placed, Rescale
+from bnfold.values import cached_property
 
 Elements: TypeAlias = Counter[tuple[str, ...]]
 """Number of elements per unit of the sizes that are not known: ``N x 64 x H x W`` is 64 of (H, N, W)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from onnx import ModelProto
 
@@ -20,6 +19,7 @@ from bnfold.model.forms import Form, has_form
 from bnfold.model.references import materialized
 from bnfold.model.savable import Savable, staged_from
 from bnfold.model.writing import Staged
+from bnfold.values import cached_property
 
 MAX_ROUNDS = 4
 """How often a model is folded at most: a second round rarely finds anything, a third one was never seen to."""

@@ -9,7 +9,6 @@ from onnx import TensorProto, helper
 
 from bnfold.folding.rounds import Round
 from bnfold.model.container import Container
-from bnfold.model.external import external_tensors
 from bnfold.model.references import size_of_tensor
 
 NAMED = 3
@@ -37,7 +36,7 @@ def growth_remark(container: Container, rounds: Sequence[Round]) -> str:
 def _size(container: Container) -> int:
     """Bytes of the model, and of the weights that lie in files of their own, as it declares them."""
     own = container.proto.ByteSize() if container.origin is None else container.origin.source.size
-    return own + sum(_declared(tensor) for tensor in external_tensors(container.proto))
+    return own + sum(_declared(tensor) for tensor in container.external)
 
 
 def _declared(tensor: TensorProto) -> int:

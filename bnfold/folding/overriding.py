@@ -15,10 +15,10 @@ def overriding_remark(plan: Plan, kept: Iterable[Kept]) -> str:
     layout that it keeps between convolutions. An UltraFace runs three times as fast with its weights frozen
     (`benchmarks/inference.py`).
     """
+    if all(entry.code != "overridable" for entry in kept):
+        return ""
     graph = plan.graph
     names = [value.name for value in graph.main.values.values() if graph.is_overridable(value)]
-    if not names or all(entry.code != "overridable" for entry in kept):
-        return ""
     return (
         f"graph inputs that have a default which a caller may override ({len(names)}, as '{names[0]}') also keep "
         "onnxruntime from optimising what reads them; where no caller does, --freeze-initializers makes them constants"

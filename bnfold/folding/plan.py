@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from bnfold.folding.sources import Source, is_normalization
 from bnfold.model.graph import Address, Graph, Node, Value
 from bnfold.ops.registry import Maps
 from bnfold.ops.rule import Operator, Placed, Refusal, Taken
+from bnfold.values import frozen
 
 Edge: TypeAlias = tuple[Node, int]
 """A node, and the index of the input at which it reads."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Change:
     """What becomes of one operator that stays.
 
@@ -36,7 +37,7 @@ class Change:
     owed: Maps = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Residual:
     """A map that stays as nodes, on a wire.
 
@@ -75,7 +76,7 @@ class Residual:
         return "BatchNormalization" in self.forms
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Settled:
     """Affines that could not go altogether, and what was done instead.
 
@@ -100,7 +101,7 @@ class Settled:
     refusal: Refusal | None
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Outcome:
     """What the plan does with one affine of the graph, or why it is none.
 
@@ -132,7 +133,7 @@ class Outcome:
         return self.gone and not stays
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Plan:
     """Where each affine goes; a value, made by `bnfold.folding.search.make_plan` and carried out by a patch.
 

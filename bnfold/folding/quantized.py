@@ -13,7 +13,7 @@ rounded to whole steps of it. Everywhere else the new bias is an ordinary consta
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from onnx import TensorProto
@@ -24,6 +24,7 @@ from bnfold.model.graph import ONNX_DOMAIN
 from bnfold.model.quantized import DEQUANTIZE, Quantization
 from bnfold.model.tensors import Array, round_to
 from bnfold.ops.rule import NOTHING, Factor, Operator, Refusal, Rescale, Taken
+from bnfold.values import frozen
 
 CODE = "quantized"
 WEIGHTS = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
@@ -32,7 +33,7 @@ NEARLY: dict[int, float] = {TensorProto.FLOAT: 1e-5, TensorProto.FLOAT16: 2.0**-
 """How far, relatively, the scale of a bias may be from the product of the other two: a few roundings of its type."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Scales:
     """New scales for integers.
 
@@ -45,7 +46,7 @@ class Scales:
     axis: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Requantized:
     """New numbers for a constant behind DequantizeLinear.
 
@@ -85,6 +86,8 @@ def requantized(op: Operator, taken: Taken, index: int) -> Requantized | Refusal
         None where an ordinary constant is to be written, a refusal where the integers could not stay.
     """
     rescale = taken.constants[index]
+    if DEQUANTIZE not in op.constants.graph.op_types:
+        return None
     if rescale is None or op.node.domain != ONNX_DOMAIN or op.node.op_type not in WEIGHTS:
         return None
     if index in WEIGHTS[op.node.op_type]:
@@ -95,6 +98,8 @@ def requantized(op: Operator, taken: Taken, index: int) -> Requantized | Refusal
 def quantization_remarks(plan: Plan) -> tuple[str, ...]:
     """What a person should know of the integers that a plan touches."""
     found: list[str] = []
+    if DEQUANTIZE not in plan.graph.op_types:
+        return ()
     for _, change in sorted(plan.changes.items()):
         op, taken = change.op, change.taken
         for index in taken.constants:

@@ -11,6 +11,7 @@ from bnfold.folding.sources import Source
 from bnfold.folding.state import State
 from bnfold.model.graph import Address, Node, Value
 from bnfold.ops.rule import Operator, Placed, Refusal
+from bnfold.values import frozen
 
 Part: TypeAlias = Literal["", "shift", "scale"]
 """A part of a map; none for the empty string."""
@@ -52,7 +53,7 @@ class Context(Protocol):
         """Why the caller wants the node left as it is, if that is so."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Request:
     """A map on a wire: to appear there (pull), or owed there (push).
 

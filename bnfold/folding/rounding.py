@@ -41,13 +41,20 @@ def _refuse_constant(op: Operator, index: int, rescale: Rescale) -> Refusal | No
 
 
 def _surely_fits(op: Operator, index: int, rescale: Rescale, kind: int) -> bool:
-    """Whether the largest number of all times the largest factor fits: then all do, and no channel is looked at."""
-    if _is_sum(rescale) or not keeps_range(kind):
+    """Whether the largest number of all times the largest factor, plus the largest offset, fits: then all do."""
+    if not keeps_range(kind):
         return False
-    constant = op.base(index, rescale)
-    before: float = largest_magnitudes(constant, tuple(range(constant.rank))).item()
-    factor: float = np.abs(rescale.factor).max(initial=0.0).item()
-    return before * factor <= largest(kind)
+    bound = 0.0 if rescale.offset is None else _largest_of(rescale.offset)
+    if rescale.of != NOTHING:
+        constant = op.base(index, rescale)
+        before: float = largest_magnitudes(constant, tuple(range(constant.rank))).item()
+        bound += before * _largest_of(rescale.factor)
+    return bound <= largest(kind)  # never so where one of them is no number
+
+
+def _largest_of(values: Array) -> float:
+    found: float = np.abs(values).max(initial=0.0).item()
+    return found
 
 
 def _is_sum(rescale: Rescale) -> bool:

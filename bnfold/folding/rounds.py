@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from onnx import ModelProto
 
@@ -22,6 +21,7 @@ from bnfold.model.graph import Graph
 from bnfold.model.patch import Patch, apply
 from bnfold.model.shapes import Shapes
 from bnfold.ops.rule import Refusal
+from bnfold.values import cached_property
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ constant expressions: nothing more has to be recognised.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from onnx import TensorProto
 
@@ -18,6 +16,7 @@ from bnfold.model.graph import ONNX_DOMAIN, Node, Value
 from bnfold.model.tensors import type_name
 from bnfold.ops.affines import refuse_mode
 from bnfold.ops.rule import Operator, Placed, Refusal
+from bnfold.values import frozen
 
 BATCH_NORMALIZATION = "BatchNormalization"
 ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div"})
@@ -29,7 +28,7 @@ ROUNDOFF = {kind: float(np.finfo(kind).eps) / 2 for kind in (np.float32, np.floa
 """The unit roundoff of a type."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Source:
     """A node that is an affine.
 
@@ -124,15 +123,22 @@ def _normalizing(
     roundoff = ROUNDOFF[np.float64 if is_double else np.float32]
     with np.errstate(all="ignore"):  # what is not finite is refused by the caller
         a = scale / np.sqrt(variance + epsilon)
-        if (np.abs(a - 1) <= UNRESOLVED * roundoff).all():
+        if _is_one(a[0], roundoff) and np.all(_is_one(a, roundoff)):
             a = np.ones_like(a)
         return Affine(a, bias - mean * a)
 
 
+def _is_one(scale: np.ndarray, roundoff: float) -> np.ndarray:
+    """Where a scale is as near to 1 as the operator's own arithmetic rounds."""
+    near: np.ndarray = np.abs(scale - 1) <= UNRESOLVED * roundoff
+    return near
+
+
 def _parameter(op: Operator, index: int, role: str) -> Constant | Refusal:
-    value, constant = op.input(index), op.constant(index)
+    constant = op.constant(index)
     if constant is not None and constant.is_float:
         return constant
+    value = op.input(index)
     if value is None:
         return op.refuse("malformed", f"has no {role}")
     if constant is None and op.constants.graph.is_overridable(value):

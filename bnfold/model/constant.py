@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,14 @@ from bnfold.model.quantized import Quantization
 from bnfold.model.sparse import dense_shape, to_dense
 from bnfold.model.stored import Stored
 from bnfold.model.tensors import FLOATS, Array, to_array
+from bnfold.values import frozen
 
 
 def _nowhere() -> Stored | None:
     return None
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Constant:
     """The value of a constant expression; a stored tensor is read when its values are asked for.
 

@@ -51,8 +51,14 @@ class Constants:
         if value is None:
             return None
         if value not in self._found:
-            self._find(value)
+            if value.tensor is None:
+                self._find(value)
+            else:
+                self._found[value] = self._stored(value, value.tensor)
         return self._found[value]
+
+    def _stored(self, value: Value, tensor: TensorProto) -> Constant | None:
+        return Constant.stored(tensor, self.base_dir) if self.is_stored(value) else None
 
     def _find(self, value: Value) -> None:
         """Enter what the value is, and what it is computed from."""
@@ -63,9 +69,7 @@ class Constants:
                 pending.pop()
                 continue
             if current.tensor is not None:
-                self._found[current] = (
-                    Constant.stored(current.tensor, self.base_dir) if self.is_stored(current) else None
-                )
+                self._found[current] = self._stored(current, current.tensor)
                 continue
             # Seen before and not computed: its operands are, or it is one of its own operands and no constant.
             missing = [] if current in seen else self._operands_to_find(current)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +14,7 @@ from bnfold.errors import ExternalDataError, ModelError, UsageError
 from bnfold.model.external import external_tensors, locate
 from bnfold.model.mapped_file import open_skeleton, skeleton_of, telling
 from bnfold.model.skeleton import Skeleton
+from bnfold.values import cached_property
 
 ModelLike: TypeAlias = str | os.PathLike[str] | bytes | ModelProto
 

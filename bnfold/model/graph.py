@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from onnx import (
@@ -20,12 +19,12 @@ from onnx import (
     NodeProto,
     TensorProto,
     ValueInfoProto,
-    helper,
 )
 
 from bnfold.errors import ModelError
 from bnfold.model.schemas import ONNX_DOMAIN as ONNX_DOMAIN
-from bnfold.model.schemas import attributes_of, required_attributes, since_version
+from bnfold.model.schemas import attributes_of, default_of, required_attributes, since_version, value_of
+from bnfold.values import cached_property
 
 SHAPE_READERS = frozenset({"Shape", "Size"})
 
@@ -162,16 +161,14 @@ class Node:
         Raises:
             ModelError: it is set to something of another type than the specification's.
         """
-        specified = attributes_of(self.op_type, self.domain, self.opset).get(name)
         found = self._attributes.get(name)
         if found is None:
-            found = specified.default_value if specified is not None else None
-        elif specified is not None and found.type != int(specified.type):  # type: ignore[call-overload]
+            value = default_of(self.op_type, self.domain, self.opset, name)
+            return default if value is None else value
+        specified = attributes_of(self.op_type, self.domain, self.opset).get(name)
+        if specified is not None and found.type != int(specified.type):  # type: ignore[call-overload]
             raise ModelError(f"{self.op_type} '{self.label}' has an attribute '{name}' of the wrong type")
-        if found is None or found.type == AttributeProto.UNDEFINED:
-            return default
-        value = helper.get_attribute_value(found)
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        return default if found.type == AttributeProto.UNDEFINED else value_of(found)
 
     def has_attribute(self, name: str) -> bool:
         """Whether the attribute is written down on the node."""
@@ -277,6 +274,11 @@ class Graph:
         """Every node of every scope."""
         for scope in self.scopes:
             yield from scope.nodes
+
+    @cached_property
+    def op_types(self) -> frozenset[str]:
+        """The operators of all its nodes, of whatever domain."""
+        return frozenset(node.op_type for node in self.nodes())
 
     def is_overridable(self, value: Value) -> bool:
         """Whether the initializer is only a default that the caller may override (ONNX IR, from version 4 on)."""

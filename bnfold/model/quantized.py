@@ -8,7 +8,7 @@ integers stay as they are; so a constant remembers where it comes from.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 
 from bnfold.model.graph import Node
 from bnfold.model.tensors import Array
+from bnfold.values import frozen
 
 if TYPE_CHECKING:
     from bnfold.model.constant import Constant
@@ -36,7 +37,7 @@ ONE = ((), (1,))
 """Shapes of a single scale."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Quantization:
     """The DequantizeLinear that a constant comes from.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
-from onnx import defs
+from onnx import AttributeProto, defs, helper
 
 ONNX_DOMAIN = ""
 
@@ -29,6 +30,26 @@ def attributes_of(op_type: str, domain: str, version: int) -> dict[str, defs.OpS
     """What the definition says of each attribute. Kept, since a schema makes them anew each time."""
     schema = _schema(op_type, domain, version)
     return dict(schema.attributes) if schema else {}
+
+
+def default_of(op_type: str, domain: str, version: int, name: str) -> Any:  # noqa: ANN401 (an attribute is of any type)
+    """The value of an attribute that a node does not set; None where the definition says none."""
+    value = _default_of(op_type, domain, version, name)
+    return list(value) if isinstance(value, list) else value  # a list may be changed by whoever gets it
+
+
+@cache
+def _default_of(op_type: str, domain: str, version: int, name: str) -> Any:  # noqa: ANN401
+    specified = attributes_of(op_type, domain, version).get(name)
+    if specified is None or specified.default_value.type == AttributeProto.UNDEFINED:
+        return None
+    return value_of(specified.default_value)
+
+
+def value_of(attribute: AttributeProto) -> Any:  # noqa: ANN401
+    """The value that an attribute holds, text as text."""
+    value = helper.get_attribute_value(attribute)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 @cache

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from math import prod
 from typing import NamedTuple, TypeAlias
 
 from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, shape_inference
 
 from bnfold.model.graph import ONNX_DOMAIN, Graph, Value, scope_protos
+from bnfold.values import cached_property
 
 Dim: TypeAlias = int | str | None
 """A number, a symbol that means the same number everywhere, or nothing known."""

@@ -6,7 +6,6 @@ import os
 import sys
 import weakref
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -20,6 +19,7 @@ from bnfold.model.external import is_external, is_reference, locate
 from bnfold.model.mapped_file import FileSource
 from bnfold.model.references import THRESHOLD, Range, Source, extent_of
 from bnfold.model.tensors import FLOATS, Array
+from bnfold.values import frozen
 
 BLOCK = 1 << 16
 """How many elements a block has at most: in float64 half a MiB, which stays in the cache from one step to the next, and
@@ -60,7 +60,7 @@ def blocks(shape: Shape, most: int = BLOCK) -> Iterator[Block]:
             start += (last - first) * row
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Stored:
     """An array of floating point numbers whose bytes lie in a source as numpy has them.
 

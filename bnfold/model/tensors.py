@@ -14,7 +14,7 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 from bnfold.errors import ModelError
-from bnfold.model.external import is_external, is_reference, read
+from bnfold.model.external import is_reference, read
 from bnfold.model.references import read_reference
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -27,6 +27,8 @@ _PLAIN: dict[int, np.dtype[Any]] = {
     for kind in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
 }
 """Types whose stored bytes are numpy's own, where the machine is little-endian as the format is."""
+
+_EXTERNAL = TensorProto.EXTERNAL
 
 _DATA_FIELDS = (
     "raw_data",
@@ -53,17 +55,15 @@ def to_array(tensor: TensorProto, base_dir: Path | None) -> Array:
         ExternalDataError: the file that holds the values can not be read.
         ModelError: shape and bytes disagree.
     """
-    data = None
-    if is_reference(tensor):
-        data = read_reference(tensor)
-    elif is_external(tensor):
+    data, plain = None, _PLAIN.get(tensor.data_type)
+    if tensor.data_location == _EXTERNAL:
         # onnx's own reading writes into the tensor up to 1.22, and follows no symbolic link from then on.
-        data = read(tensor, base_dir or Path())
-    elif tensor.data_type in _PLAIN:
+        data = read_reference(tensor) if is_reference(tensor) else read(tensor, base_dir or Path())
+    elif plain is not None:
         data = tensor.raw_data  # once: each access is a copy
     try:
-        if tensor.data_type in _PLAIN and data:  # read-only, and not copied as by onnx
-            return np.frombuffer(data, _PLAIN[tensor.data_type]).reshape(tuple(tensor.dims))
+        if plain is not None and data:  # read-only, and not copied as by onnx
+            return np.frombuffer(data, plain).reshape(tuple(tensor.dims))
         if data:
             tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
         return np.asarray(numpy_helper.to_array(tensor))

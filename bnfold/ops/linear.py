@@ -200,11 +200,12 @@ def _bias(op: Operator, index: int, affine: Affine) -> dict[int, Rescale] | Refu
 
 def float_constant(op: Operator, index: int, role: str) -> Constant | Refusal:
     """A constant input in a type that bnfold computes with."""
-    value, constant = op.input(index), op.constant(index)
+    constant = op.constant(index)
     if constant is not None and constant.is_float:
         return constant
     if not op.has(index):
         return op.refuse("malformed", f"has no {role}")
+    value = op.input(index)
     if constant is None and value is not None and op.constants.graph.is_overridable(value):
         return op.refuse_overridable(value, role)
     if constant is None:

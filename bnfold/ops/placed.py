@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from bnfold.affine import Affine
+from bnfold.values import frozen
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Placed:
     """An affine on a wire: the map, and the axis of the wire that holds the channels.
 

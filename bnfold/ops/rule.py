@@ -12,7 +12,7 @@ Rules decide and change nothing. A rule holds from one version of an operator on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +26,7 @@ from bnfold.model.tensors import FLOATS, Array
 from bnfold.ops.placed import Placed as Placed
 from bnfold.ops.placed import Spread as Spread
 from bnfold.ops.refusal import Refusal as Refusal
+from bnfold.values import frozen
 
 Factor: TypeAlias = npt.NDArray[np.float64]
 
@@ -33,7 +34,7 @@ NOTHING = -1
 """In `Rescale.of`: there is no constant yet."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Rescale:
     """New numbers for a constant input: ``factor * constant + offset``, rounded once.
 
@@ -48,7 +49,7 @@ class Rescale:
     of: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Taken:
     """What makes an operator's output the wanted one.
 
@@ -104,7 +105,7 @@ NO_EDITS = Taken()
 """An answer that changes nothing."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen
 class Operator:
     """A node as a rule sees it: with its constants and shapes.
 
