@@ -44,6 +44,10 @@ def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:
     first, *others = dict.fromkeys(shapes)
     if not others:
         return first
-    if len(others) == 1 and () in (first, others[0]):  # what most operands are like: numpy makes arrays to find out
-        return first or others[0]
+    if len(others) == 1:  # what most operands are like: numpy makes arrays to find out
+        (other,) = others
+        if () in (first, other):
+            return first or other
+        if len(first) == len(other) and all(b in (1, a) for a, b in zip(first, other, strict=True)):
+            return first
     return np.broadcast_shapes(first, *others)

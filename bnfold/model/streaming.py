@@ -158,11 +158,17 @@ class _Known:
 
     def _fresh(self, places: Iterable[int]) -> Iterator[Segment]:
         for place in places:
+            element = self._after[place]
+            if self._is_message:
+                raw = element.SerializeToString()
+                if _MARK not in raw:
+                    yield header(self.number, len(raw)) + raw
+                    continue
             holder = self._parent()
             if self._is_message:
-                getattr(holder, self._name).append(self._after[place])
+                getattr(holder, self._name).append(element)
             else:
-                setattr(holder, self._name, self._after[place])
+                setattr(holder, self._name, element)
             yield from _inline(holder)
 
 
