@@ -66,16 +66,18 @@ class Affine:
     @cached_property
     def is_scaling(self) -> bool:
         """Whether the shift is exactly zero in every channel."""
-        return not np.count_nonzero(self.shift)
+        return self.shift.item(0) == 0.0 and not np.count_nonzero(self.shift)
 
     @cached_property
     def is_shift(self) -> bool:
         """Whether the scale is exactly one in every channel."""
-        return not np.count_nonzero(self.scale != 1.0)
+        return self.scale.item(0) == 1.0 and not np.count_nonzero(self.scale != 1.0)
 
     @cached_property
     def is_uniform(self) -> bool:
         """Whether every channel has the same two numbers."""
+        if self.scale[0] != self.scale[-1]:  # what most are like, seen without a look at all channels
+            return False
         return not (np.count_nonzero(self.scale != self.scale[0]) or np.count_nonzero(self.shift != self.shift[0]))
 
     @cached_property
