@@ -14,7 +14,7 @@ from random_graphs.steps import some, step, taken
 DOMAIN = "own"
 
 
-def _graph(b: Builder, name: str, inputs: Sequence[Wire], outputs: Sequence[Wire]) -> GraphProto:
+def graph_of(b: Builder, name: str, inputs: Sequence[Wire], outputs: Sequence[Wire]) -> GraphProto:
     return helper.make_graph(
         b.nodes,
         name,
@@ -30,7 +30,7 @@ def _entry(b: Builder, wire: Wire) -> ValueInfoProto:
     return helper.make_tensor_value_info(wire.name, wire.kind, shape)
 
 
-def _own(b: Builder, wire: Wire, inputs: Sequence[Wire] = ()) -> Wire:
+def made_here(b: Builder, wire: Wire, inputs: Sequence[Wire] = ()) -> Wire:
     """A value that a node of this body makes: an output of a body can not be what it captures or takes."""
     made = {name for node in b.nodes for name in node.output}
     return wire if wire.name in made else b.unary("Identity", wire)
@@ -46,8 +46,8 @@ def if_(b: Builder, wire: Wire) -> Wire:
     graphs = []
     for name in ("then", "else"):
         body = b.body()
-        result = _own(body, some(body, wire))
-        graphs.append(_graph(body, b.whole.name(name), [], [result]))
+        result = made_here(body, some(body, wire))
+        graphs.append(graph_of(body, b.whole.name(name), [], [result]))
     return b.add("If", [condition], wire.shape, wire.kind, then_branch=graphs[0], else_branch=graphs[1])
 
 
@@ -65,9 +65,9 @@ def loop(b: Builder, wire: Wire) -> Wire:
         inside = body.unary("Sigmoid", inside)
     if b.chance(0.3):
         inside = body.add("Add", [inside.name, wire.name], wire.shape, wire.kind)
-    result = _own(body, inside)
+    result = made_here(body, inside)
     go_on = body.unary("Identity", going)
-    graph = _graph(body, b.whole.name("body"), [turn, going, carried], [go_on, result])
+    graph = graph_of(body, b.whole.name("body"), [turn, going, carried], [go_on, result])
     return b.add("Loop", [trips, go, wire.name], wire.shape, wire.kind, body=graph)
 
 
@@ -80,8 +80,8 @@ def scan(b: Builder, wire: Wire) -> Wire:
     inside = element
     for _ in range(b.number(1, 3)):
         inside = taken(body, str(b.pick("Gemm", "Conv", "MatMul", "BatchNormalization", "Relu", "Transpose")), inside)
-    result = _own(body, some(body, inside, 2))
-    graph = _graph(body, b.whole.name("body"), [element], [result])
+    result = made_here(body, some(body, inside, 2))
+    graph = graph_of(body, b.whole.name("body"), [element], [result])
     shape = (wire.shape[0], *result.shape)
     return b.add("Scan", [wire.name], shape, wire.kind, body=graph, num_scan_inputs=1)
 

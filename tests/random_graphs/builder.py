@@ -37,7 +37,13 @@ class Wire:
 
 @dataclass
 class Whole:
-    """What all scopes of one model share."""
+    """What all scopes of one model share.
+
+    Attributes:
+        simple: how many of its constants are plain initializers.
+        shared: how many are ones that it has already, of the same shape.
+        quantized: how many of its weights are integers behind DequantizeLinear.
+    """
 
     options: Options
     rng: np.random.Generator
@@ -47,6 +53,9 @@ class Whole:
     conditions: list[str] = field(default_factory=list)
     overridable: list[str] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
+    simple: float = 0.6
+    shared: float = 0.1
+    quantized: float = 0.07
 
     def name(self, stem: str) -> str:
         """A new name in the style of this graph."""

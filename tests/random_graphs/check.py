@@ -11,12 +11,12 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
-from support import EPSILON, Array, interface, passes_checker, run_ort
+from support import EPSILON, Array, Feeds, interface, passes_checker, run_ort
 
 import bnfold
 from bnfold.model.graph import scope_protos
 from random_graphs.build import Built
-from random_graphs.truth import evaluated, in_double, sorted_model
+from random_graphs.truth import all_evaluated, in_double, sorted_model
 
 EXACT = 1e-10
 """Of max|y|: a million epsilon, and a wrong number shows at 1e-3."""
@@ -60,15 +60,15 @@ def examine(
         Vacuous: the graph computes nothing that would show it.
     """
     wide = in_double(built.model)
-    expected = [_run_wide(wide, feeds) for feeds in built.feeds]
-    _refuse_vacuous(expected)
-    _refuse_ties(wide, built.feeds)
+    expected = [run_wide(wide, feeds) for feeds in built.feeds]
+    refuse_vacuous(expected)
+    refuse_ties(wide, built.feeds)
     result = bnfold.fold(wide, **options)
     tolerance = IN_ATTRIBUTES if _writes_float32(built) else EXACT
-    _compare("in float64", expected, [_run_wide(result.model, feeds) for feeds in built.feeds], tolerance)
+    compare_outputs("in float64", expected, [run_wide(result.model, feeds) for feeds in built.feeds], tolerance)
     own = _fold(built.model, smaller=smaller, again=again, **options)
-    narrow = [_run_wide(in_double(own.model), feeds) for feeds in built.feeds]
-    _compare("rounded", expected, narrow, max(tolerance, ROUNDINGS * _coarsest(built)))
+    narrow = [run_wide(in_double(own.model), feeds) for feeds in built.feeds]
+    compare_outputs("rounded", expected, narrow, max(tolerance, ROUNDINGS * _coarsest(built)))
     if in_own_type:
         _compare_in_own_type(built, own.model, expected, narrow)
     return _report(result)
@@ -97,11 +97,17 @@ def _nodes(model: ModelProto) -> int:
     return sum(node.op_type != "Constant" for scope in scope_protos(model) for node in scope.node)
 
 
-def _run_wide(model: ModelProto, feeds: dict[str, Array]) -> list[Array]:
-    return evaluated(model, {k: v if v.dtype == np.bool_ else v.astype(np.float64) for k, v in feeds.items()})
+def run_wide(model: ModelProto, feeds: dict[str, Array]) -> list[Array]:
+    return all_run_wide(model, [feeds])[0]
 
 
-def _refuse_vacuous(outputs: list[list[Array]]) -> None:
+def all_run_wide(model: ModelProto, sets: Sequence[Feeds]) -> list[list[Array]]:
+    """The outputs in float64 for each set of inputs, which are made float64."""
+    wide = [{k: v if v.dtype == np.bool_ else v.astype(np.float64) for k, v in feeds.items()} for feeds in sets]
+    return all_evaluated(model, wide)
+
+
+def refuse_vacuous(outputs: list[list[Array]]) -> None:
     """Every output must be finite, and tell something for the first of the feeds."""
     if not all(np.isfinite(v).all() for values in outputs for v in values):
         raise Vacuous
@@ -110,7 +116,7 @@ def _refuse_vacuous(outputs: list[list[Array]]) -> None:
             raise Vacuous
 
 
-def _refuse_ties(model: ModelProto, feeds: Sequence[dict[str, Array]]) -> None:
+def refuse_ties(model: ModelProto, feeds: Sequence[dict[str, Array]]) -> None:
     """The place of a maximum tells nothing where several elements are the same: any rounding chooses among them."""
     pooled = [node.input[0] for node in model.graph.node if node.op_type == "MaxPool" and len(node.output) > 1]
     if not pooled:
@@ -119,12 +125,12 @@ def _refuse_ties(model: ModelProto, feeds: Sequence[dict[str, Array]]) -> None:
     shown.CopyFrom(model)
     del shown.graph.output[:]
     shown.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.DOUBLE, None) for name in pooled)
-    for values in (values for each in feeds for values in _run_wide(shown, each)):
+    for values in (values for each in feeds for values in run_wide(shown, each)):
         if np.diff(np.sort(values, axis=None)).min(initial=np.inf) <= 1e-9 * np.abs(values).max():
             raise Vacuous
 
 
-def _compare(how: str, expected: list[list[Array]], made: list[list[Array]], tolerance: float) -> None:
+def compare_outputs(how: str, expected: list[list[Array]], made: list[list[Array]], tolerance: float) -> None:
     for one, other in zip(expected, made, strict=True):
         for number, (a, b) in enumerate(zip(one, other, strict=True)):
             assert (a.shape, a.dtype) == (b.shape, b.dtype), f"{how}: output {number} is {b.dtype}{b.shape}"

@@ -10,9 +10,6 @@ from support import Array
 
 from random_graphs.builder import Builder, dtype
 
-SHARED = 0.1
-SIMPLE = 0.6
-
 
 def vector(b: Builder, *shape: int, kind: int | None = None) -> str:
     """Numbers of both signs, none of them small."""
@@ -28,7 +25,13 @@ def weight(b: Builder, *shape: int, terms: int, kind: int | None = None) -> str:
     """Weights of a sum of that many terms, so that the sum stays near one."""
     kind = b.kind if kind is None else kind
     values = b.rng.uniform(0.3, 1.5, shape) * b.rng.choice([-1.0, 1.0], shape) / np.sqrt(max(terms, 1))
-    if b.opset >= 10 and not b.in_function and kind == TensorProto.FLOAT and len(shape) >= 2 and b.chance(0.07):
+    if (
+        b.opset >= 10
+        and not b.in_function
+        and kind == TensorProto.FLOAT
+        and len(shape) >= 2
+        and b.chance(b.whole.quantized)
+    ):
         return _dequantized(b, values)
     return constant(b, values, kind)
 
@@ -39,7 +42,7 @@ def constant(b: Builder, values: Array, kind: int | None = None) -> str:
     values = np.asarray(values, np.float64)
     key = (values.shape, kind, _sort(values))
     known = _visible(b, key)
-    if known and b.chance(SHARED):
+    if known and b.chance(b.whole.shared):
         return str(b.pick(*known))
     rounded = values.astype(dtype(kind))
     name = _written(b, rounded, kind)
@@ -63,7 +66,7 @@ def _visible(b: Builder, key: tuple[tuple[int, ...], int, str]) -> list[str]:
 def _written(b: Builder, values: Array, kind: int) -> str:
     if b.in_function:
         return b.in_node(values)
-    if b.chance(SIMPLE):
+    if b.chance(b.whole.simple):
         return b.stored(values)
     forms: list[Callable[[Builder, Array, int], str]] = [
         lambda b, v, _: b.in_node(v),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 from support import Array, Feeds, widened
@@ -46,14 +48,33 @@ def _factors(node: NodeProto) -> list[str]:
 
 def evaluated(model: ModelProto, feeds: Feeds) -> list[Array]:
     """The outputs, in the types that the model has."""
+    return all_evaluated(model, [feeds])[0]
+
+
+def all_evaluated(model: ModelProto, sets: Sequence[Feeds]) -> list[list[Array]]:
+    """The outputs for each set of inputs."""
     with np.errstate(all="ignore"):
         evaluator = Evaluator(sorted_model(model))
-        return [np.asarray(value) for value in evaluator.run(None, dict(feeds))]
+        return [[np.asarray(value) for value in evaluator.run(None, dict(feeds))] for feeds in sets]
 
 
 def sorted_model(model: ModelProto) -> ModelProto:
-    """The nodes of the main graph in an order in which they can be run."""
-    made = {t.name for t in model.graph.initializer} | {entry.name for entry in model.graph.input} | {""}
+    """The nodes of the main graph in an order in which they can be run: the model itself, if they are."""
+    given = {t.name for t in model.graph.initializer} | {entry.name for entry in model.graph.input} | {""}
+    return model if _is_sorted(model, given) else _sorted(model, given)
+
+
+def _is_sorted(model: ModelProto, given: set[str]) -> bool:
+    made = set(given)
+    for node in model.graph.node:
+        if not _read(node) <= made:
+            return False
+        made.update(node.output)
+    return True
+
+
+def _sorted(model: ModelProto, given: set[str]) -> ModelProto:
+    made = set(given)
     waiting, ordered = list(model.graph.node), list[NodeProto]()
     while waiting:
         ready = [node for node in waiting if _read(node) <= made | set(node.output)]
