@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from onnx import ModelProto
@@ -15,7 +16,7 @@ from bnfold.inserting.calibrate import CalibrateResult
 from bnfold.inserting.insert import InsertResult
 
 Result: TypeAlias = FoldResult | InsertResult | CalibrateResult
-Given: TypeAlias = ModelProto | bytes
+Given: TypeAlias = ModelProto | bytes | Path
 
 
 @dataclass(frozen=True)
