@@ -4,6 +4,8 @@
     python tests/random_models.py --count 10000 --seed 1 --record   # the same, and write down its figures
     python tests/random_models.py --seed 1 --only 17                # one network of it again
 
+With `--state FILE` a campaign goes on where it was stopped, after another try of what had failed.
+
 Each network takes one way of folds, insertions and calibrations (`random_networks.changes`), and after each step all
 of `random_networks.properties` must hold. A failure is printed with the seed, the number and the fewest blocks that
 make it again.
@@ -12,6 +14,7 @@ make it again.
 from __future__ import annotations
 
 import argparse
+import pickle
 import sys
 import time
 import traceback
@@ -49,14 +52,17 @@ class Tally:
     refused: Counter[str] = field(default_factory=Counter)
     sizes: list[int] = field(default_factory=list)
     off: list[float] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    failures: dict[int, str] = field(default_factory=dict)
+    next: int = 0
+    seconds: float = 0.0
 
     def note(self, network: Network, report: Report) -> None:
         """What was in a network, and what became of it."""
         self.sizes.append(sum(network.used.values()))
         self.families[network.family] += 1
         self.opsets[network.options.opset] += 1
-        self.operators.update(dict.fromkeys(network.used, 1))
+        own = {function.name for function in network.model.functions}
+        self.operators.update(dict.fromkeys(network.used.keys() - own, 1))
         self.counts.update(_traits(network))
         self.counts["BatchNormalizations in them"] += network.used["BatchNormalization"]
         self.counts["put in"] += report.put_in
@@ -108,32 +114,51 @@ def _symptom(failure: str) -> str:
     return "".join(c for c in failure if not c.isdigit())[:30]
 
 
-def campaign(seed: int, numbers: range) -> Tally:
-    """Many networks, with failures and progress on stderr as they come."""
-    tally, started = Tally(), time.perf_counter()
-    for count, number in enumerate(numbers, 1):
-        outcome = tried(seed, number)
-        if isinstance(outcome, str):
-            most = fewest_blocks(seed, number, outcome)
-            tally.failures.append(f"{outcome}\n    tried({seed}, {number}, {most})")
-            print(tally.failures[-1], file=sys.stderr, flush=True)
-        elif outcome is None:
-            tally.counts["showed nothing"] += 1
-        else:
-            tally.note(*outcome)
-        if count % PROGRESS == 0:
-            spent = time.perf_counter() - started
-            print(f"{count} networks, {len(tally.failures)} failures, {spent:.0f} s", file=sys.stderr, flush=True)
-    return tally
+def campaign(seed: int, tally: Tally, stop: int, minutes: float = float("inf"), state: Path | None = None) -> None:
+    """Many networks, with failures and progress on stderr as they come.
+
+    Args:
+        seed: of all of them.
+        tally: what was seen before; its failures are tried again.
+        stop: the number behind the last one.
+        minutes: when to stop before that.
+        state: where to keep the tally.
+    """
+    started, before = time.perf_counter(), tally.seconds
+    for number in (*tally.failures, *range(tally.next, stop)):
+        _one(seed, number, tally)
+        tally.next = max(tally.next, number + 1)
+        tally.seconds = before + time.perf_counter() - started
+        is_over = tally.seconds - before > 60 * minutes
+        if is_over or tally.next % PROGRESS == 0 or tally.next == stop:
+            print(f"{tally.next} networks, {len(tally.failures)} failures, {tally.seconds:.0f} s", file=sys.stderr)
+            sys.stderr.flush()
+            if state is not None:
+                state.write_bytes(pickle.dumps(tally))
+        if is_over:
+            return
 
 
-def figures(tally: Tally, count: int) -> dict[str, int | str]:
+def _one(seed: int, number: int, tally: Tally) -> None:
+    tally.failures.pop(number, None)
+    outcome = tried(seed, number)
+    if isinstance(outcome, str):
+        most = fewest_blocks(seed, number, outcome)
+        tally.failures[number] = f"{outcome}\n    tried({seed}, {number}, {most})"
+        print(tally.failures[number], file=sys.stderr, flush=True)
+    elif outcome is None:
+        tally.counts["showed nothing"] += 1
+    else:
+        tally.note(*outcome)
+
+
+def figures(tally: Tally) -> dict[str, int | str]:
     """What a reader wants to know of a campaign."""
     sizes, off = sorted(tally.sizes), sorted(tally.off)
     levels = ("off", "basic", "extended", "all")
     neither = sum(seen for name, seen in tally.levels.items() if name not in levels)
     return {
-        "networks": count,
+        "networks": tally.next,
         "in which something did not hold": len(tally.failures),
         "which showed nothing (constant, not finite, or rounding alone)": tally.counts["showed nothing"],
         "nodes: fewest, median, most": f"{sizes[0]}, {sizes[len(sizes) // 2]}, {sizes[-1]}",
@@ -172,27 +197,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Insert into, calibrate and fold many random networks, and compare.")
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--only", type=int, help="the number of one network")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop then, wherever it is")
+    parser.add_argument("--state", type=Path, help="a file to go on from, where it is there, and to keep the counts in")
     parser.add_argument("--record", action="store_true", help="write the figures down, for docs/reliability.md")
     given = parser.parse_args()
-    first, count = (given.start, given.count) if given.only is None else (given.only, 1)
-    started = time.perf_counter()
-    tally = campaign(given.seed, range(first, first + count))
-    seconds = time.perf_counter() - started
-    if tally.sizes:
-        _summary(tally, count, seconds)
+    if given.only is not None:
+        print(tried(given.seed, given.only))
+        return 0
+    tally = Tally()
+    if given.state is not None and given.state.exists():
+        tally = pickle.loads(given.state.read_bytes())
+    campaign(given.seed, tally, given.count, given.minutes, given.state)
+    _summary(tally)
     if given.record:
         import record
 
-        command = f"python tests/random_models.py --count {count} --seed {given.seed} --record"
-        record.write("random-networks", command, seconds, figures(tally, count))
+        command = f"python tests/random_models.py --count {tally.next} --seed {given.seed} --record"
+        record.write("random-networks", command, tally.seconds, figures(tally))
     return 1 if tally.failures else 0
 
 
-def _summary(tally: Tally, count: int, seconds: float) -> None:
-    print(f"{count} networks in {seconds:.0f} s, {1000 * seconds / count:.0f} ms each")
-    for what, value in figures(tally, count).items():
+def _summary(tally: Tally) -> None:
+    print(f"{tally.next} networks in {tally.seconds:.0f} s, {1000 * tally.seconds / tally.next:.0f} ms each")
+    for what, value in figures(tally).items():
         print(f"{what}: {value}")
     for name in ("made", "refused", "gone", "stayed", "levels", "opsets", "operators"):
         print(f"{name}: {_listed(Counter({str(key): n for key, n in getattr(tally, name).items()}))}")

@@ -56,18 +56,20 @@ WAYS: tuple[tuple[str, ...], ...] = (
     ("fold",),
     ("fold, no batchnorm",),
     ("insert", "fold"),
-    ("insert everywhere", "fold, no batchnorm"),
-    ("fold", "insert", "fold"),
+    ("insert everywhere", "fold"),
     ("keep statistics", "fold"),
     ("calibrate", "fold"),
-    ("calibrate, level by level", "fold, no batchnorm"),
+    ("calibrate, level by level", "fold"),
     ("insert, measured", "fold"),
     ("insert, reset", "fold"),
+    ("fold", "insert", "fold"),
     ("insert", "calibrate, level by level", "fold"),
     ("insert, measured", "calibrate", "fold"),
     ("calibrate", "insert, measured", "fold, no batchnorm"),
+    ("insert everywhere", "calibrate", "fold"),
     ("fold", "insert, measured", "calibrate", "fold"),
     ("fold", "insert, reset", "fold"),
+    ("calibrate", "fold", "fold, no batchnorm"),
 )
 
 

@@ -31,7 +31,7 @@ IN_ATTRIBUTES = 2e-6
 """What a fold in float64 may be off by where a new number is float32 in every graph: in an attribute."""
 NOISE_SHOWS = 500
 """How many epsilon a network may be off by itself, for a comparison to show something."""
-SIFTED = 4
+SIFTED = 5
 """Of how many networks one is looked at with all care."""
 NARROWED = ("Cast", "DequantizeLinear")
 FROM_ATTRIBUTES = ("Clip", "Pad", "DequantizeLinear")
