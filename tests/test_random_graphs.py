@@ -215,3 +215,24 @@ def test_a_difference_of_large_float16_numbers_may_be_off_by_what_their_rounding
 def test_a_sum_that_becomes_an_affine_when_all_others_are_gone_goes_too(steps: list[str], seed: int) -> None:
     """The first round leaves no affine, and what it makes has one."""
     examine(build(steps, seed), again=True)
+
+
+@pytest.mark.parametrize(
+    ("between", "last"),
+    [
+        pytest.param("", "y = Gemm(e, W, c)", id="at once"),
+        pytest.param("", "y = MatMul(e, W)", id="without a bias"),
+        pytest.param("t = Add(e, b2)", "y = Gemm(t, W, c)", id="behind another that is gone"),
+        pytest.param("t = Mul(e, b2) r = Reshape(t, same)", "y = Gemm(r, W, c)", id="behind operators"),
+        pytest.param("n = Neg(e)", "z = Gemm(e, W, c) k = Gemm(n, W, c) y = Add(z, k)", id="two readers"),
+        pytest.param("t = Relu(e)", "y = Gemm(t, W, c)", id="in front of what stops it"),
+    ],
+)
+@pytest.mark.parametrize("first", ["Relu(u) q = Relu(v)", "MatMul(u, V) q = MatMul(v, V)"])
+def test_two_equal_shifts_are_gone_behind_a_difference(first: str, between: str, last: str) -> None:
+    """The second one made the total nothing, and what had taken the first kept it (two towers with one last bias)."""
+    nodes = f"p = {first} a = Add(p, b) d = Add(q, b) e = Sub(a, d) {between} {last}"
+    constants: dict[str, Any] = {"b": normal(4), "W": normal(4, 4), "V": normal(4, 4, seed=1), "c": normal(4, seed=2)}
+    constants |= {"b2": normal(4, seed=3), "same": np.array([3, 4])}
+    used = {name: values for name, values in constants.items() if f"{name})" in nodes or f"{name}," in nodes}
+    check_fold(graph_model(f"(float[3,4] u, float[3,4] v) => (float[3,4] y) {{ {nodes} }}", **used))

@@ -155,8 +155,9 @@ class Attempt(ABC):
         Raises:
             Blocked: something else sees it.
         """
-        if not placed.affine.is_identity:
-            self._request(Request(wire, placed, cause, frozenset(edges), cause.depth if cause else 0, beyond))
+        request = Request(wire, placed, cause, frozenset(edges), cause.depth if cause else 0, beyond)
+        if not placed.affine.is_identity or self._replaces(request):
+            self._request(request)
             return
         refusal = self._refuse_bare(wire)
         if refusal is not None:
@@ -173,7 +174,7 @@ class Attempt(ABC):
             label = wire.producer.label if wire.producer else wire.name
             refusal = Refusal("not-finite", label, f"the affines at '{wire.name}' overflow")
             raise Blocked(refusal, request, final=True)
-        if placed.affine.is_identity:
+        if placed.affine.is_identity and not self._replaces(request):
             return
         self.deepest = max(self.deepest, request.depth)
         try:
@@ -195,6 +196,10 @@ class Attempt(ABC):
         if request.beyond or self._has_map(request.wire, edges):
             text = f"'{request.wire.name}' has another affine already"
             raise Blocked(Refusal("taken", request.wire.name, text), request, final=True)
+
+    def _replaces(self, request: Request) -> bool:
+        """Whether an earlier attempt took a map there, so that a total which is none has to take its place."""
+        return request.beyond or self._has_map(request.wire, request.edges or request.wire.value_readers)
 
     def _decided(self, node: Node) -> Change | None:
         """What has been decided of an operator by now; None for nothing."""
