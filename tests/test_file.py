@@ -491,10 +491,10 @@ def save_until(step, target):
     seen = 0
     def hook(event, _):
         nonlocal seen
-        seen += event in {"open", "os.rename", "os.chmod"}
-        if seen == step:
+        if event in {"open", "os.rename", "os.chmod", "os.link"}:
             seen += 1
-            befall()
+            if seen == step or (how == "disk full" and seen > step):  # a disk that is full stays so
+                befall()
     sys.addaudithook(hook)
     new.save(target)
 

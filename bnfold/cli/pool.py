@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections import deque
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from bnfold.cli.main import BAD_INPUT, INTERRUPTED
-from bnfold.cli.worker import Made, Outcome, work
+from bnfold.cli.worker import Outcome, work
+from bnfold.model.sweeping import sweep
 
 GRACE = 10.0
 """Seconds that a process gets to clean up after itself when all is stopped."""
@@ -66,9 +66,7 @@ def _hear(workers: Sequence[_Worker], done: Callable[[int, Outcome], None], pati
     busy = [worker for worker in workers if worker.is_busy]
     told = wait([worker.link for worker in busy], patience)
     for worker in (worker for worker in busy if worker.link in told):
-        number, outcome = worker.number, worker.hear()
-        if outcome is not None:
-            done(number, outcome)
+        done(worker.number, worker.hear())
 
 
 def _stop(workers: Sequence[_Worker], done: Callable[[int, Outcome], None]) -> None:
@@ -95,8 +93,7 @@ class _Worker:
         context = get_context("spawn")  # the one way that is the same on every system
         self.link, far = context.Pipe()
         self.number, self.is_busy = -1, False
-        self._target = ""
-        self._made: set[str] = set()
+        self._folder = Path()
         self._process = context.Process(target=work, args=(far, threads), daemon=True)
         with _without_interrupts():
             self._process.start()
@@ -110,38 +107,24 @@ class _Worker:
     def begin(self, number: int, request: dict[str, Any]) -> None:
         """Give it a model."""
         self.number, self.is_busy = number, True
-        self._target = os.path.realpath(request["output"])
+        self._folder = Path(os.path.realpath(request["output"])).parent
         with suppress(OSError):  # it has died: the next look at the link tells
             self.link.send(request)
 
-    def hear(self) -> Outcome | None:
-        """What came of the model, if that is what it has sent, or if it has died."""
+    def hear(self) -> Outcome:
+        """What came of the model, which it has sent, if it has not died."""
         try:
-            message = self.link.recv()
+            outcome: Outcome = self.link.recv()
         except (EOFError, OSError):
             return self._buried()
-        if isinstance(message, Outcome):
-            self.is_busy = False
-            self._made.clear()
-            return message
-        self._note(message)
-        return None
-
-    def _note(self, made: Made) -> None:
-        """Remember what has to go if the process dies; a file that got another name goes under that one."""
-        if made.old is None:
-            self._made.add(made.path)
-        elif made.path == self._target:  # the model is put in its place, and needs its data
-            self._made.clear()
-        elif made.old in self._made:
-            self._made.remove(made.old)
-            self._made.add(made.path)
+        self.is_busy = False
+        return outcome
 
     def _buried(self) -> Outcome:
         self._process.join()
         self.link.close()
         self.is_busy = False
-        _remove(self._made)
+        sweep(self._folder)
         code = self._process.exitcode
         return interrupted() if code == -signal.SIGTERM else Outcome(BAD_INPUT, _cause_of_death(code))
 
@@ -174,14 +157,6 @@ def _cause_of_death(code: int | None) -> str:
         f"the process that folded it crashed ({name}), most likely in onnxruntime, which runs it for the check; "
         "--no-check folds without"
     )
-
-
-def _remove(paths: set[str]) -> None:
-    for path in map(Path, paths):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 @contextmanager

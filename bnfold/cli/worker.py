@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,24 +31,16 @@ class Outcome(NamedTuple):
     log: str = ""
 
 
-class Made(NamedTuple):
-    """A temporary file or folder that is about to be made, or with `old` to get another name."""
-
-    path: str
-    old: str | None = None
-
-
 def work(link: Connection, threads: int) -> None:
     """Fold what comes over the link until it is closed, and send an `Outcome` for each.
 
     Args:
-        link: gives the arguments of `bnfold.cli.fold.fold`; takes a `Made` for every temporary file besides.
+        link: gives the arguments of `bnfold.cli.fold.fold`.
         threads: how many onnxruntime may take.
     """
     from bnfold.runtime.threads import THREADS_VARIABLE
 
     os.environ.setdefault(THREADS_VARIABLE, str(threads))
-    _tell_of_files(link)
     try:
         while True:
             signal.signal(signal.SIGTERM, _interrupt)
@@ -69,15 +60,3 @@ def _interrupt(*_: object) -> None:
     """End what is being done as Ctrl-C would, once: a second time would end the cleaning up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-def _tell_of_files(link: Connection) -> None:
-    """Tell of temporary files by Python's own events, before they are there: a killed process tells nothing."""
-
-    def hear(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in ("tempfile.mkstemp", "tempfile.mkdtemp"):
-            link.send(Made(os.path.abspath(arguments[0])))
-        if event == "os.rename":
-            link.send(Made(os.path.abspath(arguments[1]), os.path.abspath(arguments[0])))
-
-    sys.addaudithook(hear)

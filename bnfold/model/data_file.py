@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,9 @@ from bnfold.errors import TargetError
 from bnfold.model.external import entries, external_tensors, is_external, is_reference, locate
 from bnfold.model.mapped_file import open_source
 from bnfold.model.references import THRESHOLD, Range, Segment, Source, extent_of, location
-from bnfold.model.staging import Staged, reserve, take_mode, write_flushed
+from bnfold.model.staging import Staged
+from bnfold.model.sweeping import is_claimed, sweep
+from bnfold.model.temporary import Temporary
 from bnfold.model.tensors import to_array
 
 ALIGNMENT = 4096
@@ -21,6 +24,9 @@ ALIGNMENT = 4096
 
 CHUNK = 1 << 24
 """How many bytes of two files are compared at a time."""
+
+PATIENCE, PAUSE = 60.0, 0.05
+"""Seconds that are waited for another process at most, and between two looks at what it does."""
 
 
 def externalize(tensors: list[TensorProto], work: Staged, base_dir: Path | None) -> None:
@@ -38,11 +44,7 @@ def externalize(tensors: list[TensorProto], work: Staged, base_dir: Path | None)
     for tensor in tensors:
         _make_raw(tensor)
     layout = list(_placed(tensors, Sources(base_dir)))
-    made = reserve(work.target.with_name(f"{work.target.name}.data"))
-    work.data.append(made)
-    write_flushed(made, _padded(layout))
-    take_mode(made, work.target)
-    work.data_file = _settle(made, work)
+    work.data_file = _settle(work.write_data(_padded(layout)), work)
     for place in layout:
         _refer(place, work.data_file.name)
 
@@ -80,19 +82,35 @@ def bring_data(model: ModelProto, work: Staged, base_dir: Path | None) -> None:
         return
     files = {entries(tensor)["location"]: locate(tensor, base_dir).path for tensor in external_tensors(model)}
     for name, path in files.items():
-        destination = work.target.parent / os.path.normpath(name)
-        if destination.exists() and _same_content(destination, path):
-            continue
-        if destination.exists():
-            raise TargetError(f"'{destination}' exists and holds other data; write to another folder")
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        reserved = reserve(destination)
-        work.data.append(reserved)
-        source = open_source(path)
-        write_flushed(reserved, [Range(source, 0, source.size)])
-        take_mode(reserved, destination)
-        os.replace(reserved, destination)
-        work.data[-1] = destination
+        _bring(path, work.target.parent / os.path.normpath(name), work)
+
+
+def _bring(path: Path, destination: Path, work: Staged) -> None:
+    if _waited_for(destination, path, work):
+        return
+    if destination.exists():
+        raise TargetError(f"'{destination}' exists and holds other data; write to another folder")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    source = open_source(path)
+    made = work.write_data([Range(source, 0, source.size)])
+    if not work.place_data(made, destination):
+        made.close()
+        _bring(path, destination, work)  # somebody else was quicker
+
+
+def _waited_for(place: Path, content: Path, work: Staged) -> bool:
+    """As `_found`; of a file that somebody else is writing it is waited for what becomes of it.
+
+    Raises:
+        TargetError: that takes too long.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while is_claimed(place, work.target.parent):
+        if time.monotonic() > deadline:
+            raise TargetError(f"'{place}' is being written by another process; do it again when that has ended")
+        time.sleep(PAUSE)
+        sweep(work.target.parent)
+    return _found(place, content, work)
 
 
 class Sources:
@@ -167,7 +185,7 @@ def _make_raw(tensor: TensorProto) -> None:
     tensor.raw_data = raw
 
 
-def _settle(made: Path, work: Staged) -> Path:
+def _settle(made: Temporary, work: Staged) -> Path:
     """Give the data file its name. A file that another model may be using is never written over.
 
     A model and its data file can not be replaced in one step, so a new model never refers to a name that the old one
@@ -177,15 +195,25 @@ def _settle(made: Path, work: Staged) -> Path:
     while True:
         suffix = f".{number}.data" if number else ".data"
         final = work.target.with_name(work.target.name + suffix)
-        if not final.exists():
-            os.replace(made, final)
-            work.data[:] = [final]
+        if work.place_data(made, final):
             return final
-        if _same_content(final, made):
-            made.unlink()
-            work.data.clear()
+        if _found(final, made.path, work):
+            made.close()
             return final
         number += 1
+
+
+def _found(place: Path, content: Path, work: Staged) -> bool:
+    """Whether there is a file with that content that is there to stay: nobody may be about to take it back."""
+    try:
+        state = place.stat()
+        return (
+            not is_claimed(place, work.target.parent)
+            and _same_content(place, content)
+            and os.path.samestat(place.stat(), state)  # a data file that is taken back goes before its claim
+        )
+    except FileNotFoundError:
+        return False
 
 
 def _same_content(one: Path, other: Path) -> bool:

@@ -1,41 +1,88 @@
-"""Files under a temporary name, and putting them in their places in one step."""
+"""Files that are written and not yet in their places, and putting them there in one step."""
 
 from __future__ import annotations
 
 import os
-import stat
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnfold.errors import TargetError
 from bnfold.model.copying import write
 from bnfold.model.flushing import flushing
 from bnfold.model.references import Segment
+from bnfold.model.sweeping import claim, sweep
+from bnfold.model.temporary import SUFFIX, Temporary, stem_for
 
 
-@dataclass
 class Staged:
-    """Files that are written and not yet in place.
+    """A model that is written and not yet in place, and its data files, which are.
 
     Attributes:
-        model: the temporary file that holds the model; it can be read and run.
-        target: where it will be.
-        data: files beside the target that the model refers to and that this write made.
+        target: where the model will be.
         data_file: the file that holds all its external weights, made now or found; None where there are none, or
             where the model is copied as it came.
         is_copy: whether the model's file is what came in, byte for byte.
         remarks: what a person should know of the files.
     """
 
-    model: Path
-    target: Path
-    data: list[Path] = field(default_factory=list)
-    data_file: Path | None = None
-    is_copy: bool = False
-    remarks: list[str] = field(default_factory=list)
+    def __init__(self, target: Path, *, is_copy: bool = False) -> None:
+        """Make room for the model beside `target`, where what dead processes have left is removed."""
+        sweep(target.parent)
+        self.target = target
+        self.data_file: Path | None = None
+        self.is_copy = is_copy
+        self.remarks: list[str] = []
+        self._stem = stem_for(target)
+        self._mode = 0o600 if target.exists() else 0o666  # what replaces a file may be as private as that is
+        self._model = Temporary(Path(f"{self._stem}.model{SUFFIX}"), self._mode)
+        self._data: list[_Data] = []
+        self._was_committed = False
+
+    @property
+    def model(self) -> Path:
+        """The temporary name of the model; it can be read and run."""
+        return self._model.path
+
+    def write(self, content: Iterable[Segment]) -> None:
+        """Write the model's file.
+
+        Raises:
+            OSError: it can not be written.
+        """
+        write_flushed(self._model, content)
+        self._model.take_after(self.target)
+        self._model.give_name()
+
+    def write_data(self, content: Iterable[Segment]) -> Temporary:
+        """Write a data file; it has no place until `place_data` gives it one.
+
+        Raises:
+            OSError: it can not be written.
+        """
+        made = Temporary(Path(f"{self._stem}.data.{len(self._data)}{SUFFIX}"), self._mode)
+        self._data.append(_Data(made))
+        write_flushed(made, content)
+        made.take_after(self.target)
+        made.give_name()
+        return made
+
+    def place_data(self, made: Temporary, place: Path) -> bool:
+        """Give a data file its name, unless there is a file of that name: whether it got it.
+
+        Raises:
+            OSError: there can be no file of that name.
+        """
+        if os.path.lexists(place):
+            return False
+        self._model.give_name()  # by which others see that no model refers to the data
+        number = next(number for number, data in enumerate(self._data) if data.made is made)
+        data = self._data[number]
+        data.place, data.claim = place, claim(self._stem, number, made, place)
+        if made.place(place):
+            return True
+        data.claim.close()
+        return False
 
     def commit(self) -> None:
         """Put the model in its place, in one step.
@@ -44,14 +91,42 @@ class Staged:
             TargetError: the place can not be written to.
         """
         with target_errors(self.target):
+            if self._data:
+                flush_folder(self.target.parent)  # the data first
+            self._was_committed = True
             os.replace(self.model, self.target)
-            _flush_folder(self.target.parent)
+            flush_folder(self.target.parent)
 
     def discard(self) -> None:
-        """Remove what is not in place. A model that has left its temporary name is, and needs its data."""
-        if self.model.exists():
-            for path in (*self.data, self.model):
-                path.unlink(missing_ok=True)
+        """Remove what is not in place, and let go of the files. A model that is in its place needs its data."""
+        is_in_place = self._was_committed and not self._model.is_at(self.model)
+        for data in self._data:
+            data.close(keeps=is_in_place)
+        self._model.close()
+
+
+class _Data:
+    """A data file of a model that is not in its place.
+
+    Attributes:
+        made: the file.
+        place: the name that it may have got.
+        claim: what tells others that the model has none yet.
+    """
+
+    def __init__(self, made: Temporary) -> None:
+        self.made = made
+        self.place = made.path
+        self.claim: Temporary | None = None
+
+    def close(self, *, keeps: bool) -> None:
+        """Let go of it; the claim is the last to go."""
+        with suppress(OSError):
+            if not keeps and self.made.is_at(self.place):
+                self.place.unlink()
+        self.made.close()
+        if self.claim is not None:
+            self.claim.close()
 
 
 @contextmanager
@@ -67,30 +142,13 @@ def target_errors(target: str | os.PathLike[str]) -> Iterator[None]:
         raise TargetError(f"'{target}' can not be written: {error.strerror or error}") from error
 
 
-def reserve(place: Path) -> Path:
-    """An empty file of a temporary name beside `place`."""
-    handle, name = tempfile.mkstemp(prefix=f".{place.name[:32]}.", suffix=".tmp", dir=place.parent)
-    os.close(handle)
-    return Path(name)
-
-
-def write_flushed(path: Path, content: Iterable[Segment]) -> None:
+def write_flushed(made: Temporary, content: Iterable[Segment]) -> None:
     """Write a file that outlasts a power cut once it has its name."""
-    with path.open("wb") as file, flushing(file):
-        write(file, content)
+    with flushing(made.file):
+        write(made.file, content)
 
 
-def take_mode(made: Path, place: Path) -> None:
-    """The permissions of the file that is replaced, else those that a new file gets; mkstemp's own are 0600."""
-    if place.exists():
-        made.chmod(stat.S_IMODE(place.stat().st_mode))
-        return
-    mask = os.umask(0)
-    os.umask(mask)
-    made.chmod(0o666 & ~mask)
-
-
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make a rename outlast a power cut, where folders can be opened (not on Windows)."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bnfold.model.forms import INLINE_LIMIT, Form, has_form, is_too_large, tenso
 from bnfold.model.references import Range, Segment
 from bnfold.model.skeleton import Skeleton
 from bnfold.model.staging import Staged as Staged
-from bnfold.model.staging import reserve, take_mode, target_errors, write_flushed
+from bnfold.model.staging import target_errors
 from bnfold.model.streaming import segments, size_of
 
 
@@ -60,7 +60,7 @@ def staged(
             raise TargetError(f"'{target}' is a folder; name a file in it")
         if place.exists() and not place.is_file():
             raise TargetError(f"'{target}' is a device or a pipe, which can not be replaced; name a file")
-        work = Staged(reserve(place), place, is_copy=not is_changed and has_form(model, made.form))
+        work = Staged(place, is_copy=not is_changed and has_form(model, made.form))
     try:
         with target_errors(target):
             content = _as_it_came(made, work) if work.is_copy else _changed(made, work)
@@ -69,12 +69,10 @@ def staged(
                     f"'{target}' is a link into another folder, where nothing would find the weights beside the model; "
                     f"name the file itself, '{place}'"
                 )
-            write_flushed(work.model, content)
-            take_mode(work.model, place)
+            work.write(content)
         yield work
     finally:
-        with suppress(OSError):
-            work.discard()
+        work.discard()
 
 
 def _lies_where_it_is_named(target: str | os.PathLike[str]) -> bool:
