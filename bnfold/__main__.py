@@ -1,6 +1,13 @@
-"""``python -m bnfold``."""
+"""``python -m bnfold``, and the command ``bnfold``."""
+
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to clean up: no traceback out of an import
 
 from bnfold.cli import program
+
+__all__ = ["program"]
 
 if __name__ == "__main__":
     program()

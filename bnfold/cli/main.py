@@ -13,7 +13,14 @@ import typer
 
 from bnfold._version import __version__
 from bnfold.cli.commands import Commands
-from bnfold.cli.leaving import leave
+    with heard():
+        try:
+            status, sentence = judged(app)
+        except SystemExit as end:  # as typer ends every command
+            return end.code if isinstance(end.code, int) else int(bool(end.code))
+        if sentence:
+            complain(sentence)
+        return status
 from bnfold.errors import BnfoldError, DifferenceFound
 
 DIFFERENT, BAD_INPUT, OWN_FAULT, INTERRUPTED = 1, 2, 3, 130
@@ -63,6 +70,7 @@ def run() -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may be of any script, the terminal of another
     gc.set_threshold(RARELY)
+<<<<<<< HEAD
     try:
         status, sentence = judged(app)
     except SystemExit as end:  # as typer ends every command
@@ -70,6 +78,13 @@ def run() -> int:
     if sentence:
         complain(sentence)
     return status
+=======
+    with heard():
+        status, sentence = judged(app)
+        if sentence:
+            complain(sentence)
+    sys.exit(status)
+>>>>>>> 059c3ff (Signals end bnfold after cleaning up; a source that changes while it is read is told of)
 
 
 def judged(command: Callable[[], object]) -> tuple[int, str]:
@@ -84,6 +99,8 @@ def judged(command: Callable[[], object]) -> tuple[int, str]:
         return BAD_INPUT, str(error)
     except KeyboardInterrupt:
         return INTERRUPTED, "interrupted; nothing was written"
+    except Ended as ended:
+        return ended.status, f"ended by {ended.name}; nothing was written"
     except Exception:  # noqa: BLE001 (the one place: whatever else arrives here is a fault of bnfold's own)
         traceback.print_exc()
         return OWN_FAULT, "this is a fault of bnfold's own; please report it with the lines above"

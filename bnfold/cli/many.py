@@ -14,6 +14,7 @@ import typer
 from bnfold.cli.console import PATIENCE, open_console, protect
 from bnfold.cli.main import INTERRUPTED, complain
 from bnfold.cli.pool import fold_all, interrupted
+from bnfold.cli.signals import Ended
 from bnfold.cli.targets import cores, make_folder, targets_of
 from bnfold.report.many import Entry, many_json, many_text
 
@@ -49,13 +50,17 @@ def fold_many(models: Sequence[str], processes: int, arguments: dict[str, Any]) 
         {**arguments, "models": [model], "output": str(target), "out_dir": None, "json": "-"}
         for model, target in zip(models, targets, strict=True)
     ]
+    status = 0
     try:
         _fold(requests, processes, outcomes)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Ended) as stop:
+        how, status = (
+            (f"ended by {stop.name}", stop.status) if isinstance(stop, Ended) else ("interrupted", INTERRUPTED)
+        )
         done = sum(outcome.status != INTERRUPTED for outcome in outcomes)
-        complain(f"interrupted; {done} of {len(models)} models are done")
+        complain(f"{how}; {done} of {len(models)} models are done")
     _tell([_entry(model, outcome) for model, outcome in zip(models, outcomes, strict=True)], outcomes, json)
-    raise typer.Exit(max(outcome.status for outcome in outcomes))
+    raise typer.Exit(max(status, *(outcome.status for outcome in outcomes)))
 
 
 def _fold(requests: Sequence[dict[str, Any]], processes: int, outcomes: list[Outcome]) -> None:

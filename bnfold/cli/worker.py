@@ -41,6 +41,8 @@ def work(link: Connection, threads: int) -> None:
     from bnfold.runtime.threads import THREADS_VARIABLE
 
     os.environ.setdefault(THREADS_VARIABLE, str(threads))
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends it to all, and the first process decides
     try:
         while True:
             signal.signal(signal.SIGTERM, _interrupt)

@@ -129,8 +129,10 @@ def fold(
     while rounds[-1] and not rounds[-1].leaves_nothing and len(rounds) < MAX_ROUNDS:
         last = make_round(container, rounds[-1].model, options.after(sum(done.plan.folds for done in rounds)))
         if not last:
+            container.verify()
             return FoldResult(container, tuple(rounds), last)
         rounds.append(last)
+    container.verify()
     return FoldResult(container, tuple(rounds), rounds[-1])
 
 

@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto
 
 from bnfold.errors import ExternalDataError, ModelError, UsageError
 from bnfold.model.external import external_tensors, locate
+from bnfold.model.files import Opened
 from bnfold.model.mapped_file import open_skeleton, skeleton_of, telling
 from bnfold.model.skeleton import Skeleton
 from bnfold.values import cached_property
@@ -30,6 +31,7 @@ class Container:
         raw: the bytes it was parsed from; None when the caller gave a ModelProto, or where there is an origin.
         path: the file it was read from, or None.
         origin: the file or the bytes, opened in place; None where all was parsed, or the caller gave a ModelProto.
+        own: the file it was read from as it was then; None where there is none, or a pipe.
     """
 
     proto: ModelProto
@@ -37,6 +39,7 @@ class Container:
     raw: bytes | None = None
     path: Path | None = None
     origin: Skeleton | None = None
+    own: Opened | None = None
 
     @property
     def name(self) -> str:
@@ -59,6 +62,20 @@ class Container:
         folder = self.base_dir or Path()
         return tuple(dict.fromkeys(locate(tensor, folder).path for tensor in self.external))
 
+    @cached_property
+    def opened(self) -> tuple[Opened, ...]:
+        """The same as they were when this was asked first, which is when the model is opened."""
+        return tuple(Opened.now(file) for file in self.data_files)
+
+    def verify(self) -> None:
+        """See that the model's external weights are still those that it was opened with.
+
+        Raises:
+            ModelError: they are not.
+        """
+        for file in self.opened:
+            file.verify()
+
 
 def open_model(
     model: ModelLike, *, base_dir: str | os.PathLike[str] | None = None, in_place: bool = False
@@ -79,6 +96,8 @@ def open_model(
     container = _opened_in_place(model, folder) if in_place else _opened(model, folder)
     _refuse_what_is_no_model(container)
     _refuse_missing_data(container)
+    if container.opened and container.own is not None:
+        container.own.verify()  # the graph of one export and the weights of another make no model
     return container
 
 
@@ -89,8 +108,8 @@ def _opened(model: ModelLike, base_dir: Path | None) -> Container:
         return Container(_parsed(model, "the model"), base_dir, model)
     if isinstance(model, str | os.PathLike):
         path = Path(model)
-        raw = _read(path)
-        return Container(_parsed(raw, f"'{path}'"), base_dir or path.parent, raw, path)
+        raw, own = _read(path)
+        return Container(_parsed(raw, f"'{path}'"), base_dir or path.parent, raw, path, own=own)
     raise UsageError(f"a model is a path, bytes or an onnx.ModelProto, not {type(model).__name__}")
 
 
@@ -100,13 +119,19 @@ def _opened_in_place(model: ModelLike, base_dir: Path | None) -> Container:
         return Container(origin.proto, base_dir, origin=origin)
     if isinstance(model, str | os.PathLike):
         path, origin = Path(model), open_skeleton(model)
-        return Container(origin.proto, base_dir or path.parent, path=path, origin=origin)
+        source = origin.source
+        own = Opened(path, os.fstat(source.descriptor)) if source.descriptor is not None else None
+        return Container(origin.proto, base_dir or path.parent, path=path, origin=origin, own=own)
     return _opened(model, base_dir)
 
 
-def _read(path: Path) -> bytes:
-    with telling(path):
-        return path.read_bytes()
+def _read(path: Path) -> tuple[bytes, Opened | None]:
+    with telling(path), path.open("rb") as file:
+        own = Opened(path, os.fstat(file.fileno())) if path.is_file() else None
+        raw = file.read()
+        if own is not None:
+            own.verify(os.fstat(file.fileno()))
+        return raw, own
 
 
 def _parsed(raw: bytes, name: str) -> ModelProto:
@@ -130,11 +155,11 @@ def _refuse_what_is_no_model(container: Container) -> None:
 
 
 def _refuse_missing_data(container: Container) -> None:
-    """Look for each file of weights now: later, half of the work would be done."""
+    """Look at each file of weights now: later, half of the work would be done."""
+    if container.external and container.base_dir is None:
+        raise ExternalDataError(
+            f"tensor '{container.external[0].name}' lies in a file of its own, and the model was given without a "
+            "folder: give a path, or base_dir="
+        )
     for tensor in container.external:
-        if container.base_dir is None:
-            raise ExternalDataError(
-                f"tensor '{tensor.name}' lies in a file of its own, and the model was given without a folder: "
-                "give a path, or base_dir="
-            )
-        locate(tensor, container.base_dir)
+        locate(tensor, container.base_dir or Path())

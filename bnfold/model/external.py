@@ -109,9 +109,12 @@ def read(tensor: TensorProto, base_dir: Path) -> bytes:
     try:
         with extent.path.open("rb") as file:
             file.seek(extent.offset)
-            return file.read(extent.length)
+            data = file.read(extent.length)
     except OSError as error:
         raise ExternalDataError(f"tensor '{tensor.name}': '{extent.path}' can not be read: {error.strerror}") from error
+    if len(data) < extent.length:
+        raise ExternalDataError(f"tensor '{tensor.name}': '{extent.path}' was cut off while it was read")
+    return data
 
 
 def _path(tensor: TensorProto, location: str, base_dir: Path) -> Path:

@@ -27,6 +27,8 @@ def flushing(file: BinaryIO) -> Iterator[None]:
         try:
             while not done.wait(PAUSE):
                 _SYNC(file.fileno())
+        except ValueError:  # closed by who was interrupted while waiting for this
+            return
         except OSError as error:
             errors.append(error)
 

@@ -83,8 +83,11 @@ def staged_from(
         had_data=bool(data),
     )
     with staging as work:
-        if container.path is not None and os.path.realpath(container.path) == str(work.target) and not work.is_copy:
-            work.remarks += [_left(file) for file in data if file != work.data_file]
+        container.verify()
+        if container.path is not None and os.path.realpath(container.path) == str(work.target):
+            work.replaces = container.own
+            if not work.is_copy:
+                work.remarks += [_left(file) for file in data if file != work.data_file]
         yield work
 
 

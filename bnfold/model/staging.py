@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from bnfold.errors import TargetError
 from bnfold.model.copying import write
+from bnfold.model.files import Opened
 from bnfold.model.flushing import flushing
 from bnfold.model.references import Segment
 from bnfold.model.sweeping import claim, sweep
 from bnfold.model.temporary import SUFFIX, Temporary, stem_for
+from bnfold.model.undisturbed import undisturbed
 
 
 class Staged:
@@ -24,6 +27,7 @@ class Staged:
             where the model is copied as it came.
         is_copy: whether the model's file is what came in, byte for byte.
         remarks: what a person should know of the files.
+        replaces: the file that the model was made from, if it is the target; one that is another by now stays.
     """
 
     def __init__(self, target: Path, *, is_copy: bool = False) -> None:
@@ -33,6 +37,7 @@ class Staged:
         self.data_file: Path | None = None
         self.is_copy = is_copy
         self.remarks: list[str] = []
+        self.replaces: Opened | None = None
         self._stem = stem_for(target)
         self._mode = 0o600 if target.exists() else 0o666  # what replaces a file may be as private as that is
         self._model = Temporary(Path(f"{self._stem}.model{SUFFIX}"), self._mode)
@@ -89,12 +94,17 @@ class Staged:
 
         Raises:
             TargetError: the place can not be written to.
+            ModelError: somebody else has changed or replaced the file that the model was made from, and would lose it.
         """
         with target_errors(self.target):
             if self._data:
                 flush_folder(self.target.parent)  # the data first
+            if self.replaces is not None:
+                self.replaces.verify()
             self._was_committed = True
             os.replace(self.model, self.target)
+            if self.replaces is not None:
+                self.replaces.renew()
             flush_folder(self.target.parent)
 
     def discard(self) -> None:
@@ -127,6 +137,29 @@ class _Data:
         self.made.close()
         if self.claim is not None:
             self.claim.close()
+
+
+@contextmanager
+def replacing(target: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to be written, which takes the place of another one in one step when the block is done.
+
+    Raises:
+        OSError: it can not be written, or not be put there.
+    """
+    place = Path(os.path.realpath(target))
+    sweep(place.parent)
+    made = Temporary(Path(f"{stem_for(place)}.model{SUFFIX}"), 0o600 if place.exists() else 0o666)
+    try:
+        yield made.file
+        made.file.flush()
+        os.fsync(made.file.fileno())
+        made.take_after(place)
+        made.give_name()
+        os.replace(made.path, place)
+        flush_folder(place.parent)
+    finally:
+        with undisturbed():
+            made.close()
 
 
 @contextmanager

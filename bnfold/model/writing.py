@@ -19,6 +19,7 @@ from bnfold.model.skeleton import Skeleton
 from bnfold.model.staging import Staged as Staged
 from bnfold.model.staging import target_errors
 from bnfold.model.streaming import segments, size_of
+from bnfold.model.undisturbed import undisturbed
 
 
 @contextmanager
@@ -60,6 +61,8 @@ def staged(
             raise TargetError(f"'{target}' is a folder; name a file in it")
         if place.exists() and not place.is_file():
             raise TargetError(f"'{target}' is a device or a pipe, which can not be replaced; name a file")
+        if place.exists() and not os.access(place, os.W_OK):
+            raise TargetError(f"'{target}' is read-only; name another file, or make it writable")
         work = Staged(place, is_copy=not is_changed and has_form(model, made.form))
     try:
         with target_errors(target):
@@ -70,9 +73,17 @@ def staged(
                     f"name the file itself, '{place}'"
                 )
             work.write(content)
+            work.remarks += _other_names(place)
         yield work
     finally:
-        work.discard()
+        with undisturbed():
+            work.discard()
+
+
+def _other_names(place: Path) -> list[str]:
+    if not place.exists() or place.stat().st_nlink == 1:
+        return []
+    return [f"'{place}' is replaced under this name; under the others that it has (hard links) it stays what it was"]
 
 
 def _lies_where_it_is_named(target: str | os.PathLike[str]) -> bool:

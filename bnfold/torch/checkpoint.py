@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import torch
 
 from bnfold.errors import TargetError, UsageError
+from bnfold.model.staging import replacing
 from bnfold.torch.history import Epoch
 from bnfold.torch.scores import Score
 from bnfold.torch.state import Best
@@ -64,20 +63,12 @@ class Checkpoint:
         Raises:
             TargetError: the place can not be written to.
         """
-        place = Path(os.path.realpath(self.path))
-        aside = place.with_name(f"{place.name}.part")  # one name, so that killed processes leave one file at most
         try:
-            with aside.open("wb") as file:
+            with replacing(self.path) as file:
                 torch.save(_document(progress, self.identity), file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, place)
         except (OSError, RuntimeError) as error:  # torch has its own words for a write that fails, and they help nobody
             reason = (error.strerror or error) if isinstance(error, OSError) else "is the disk full?"
             raise TargetError(f"the checkpoint '{self.path}' can not be written: {reason}") from error
-        finally:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
 
     def read(self) -> Progress:
         """What was written, on the CPU. Nothing in the file is executed.

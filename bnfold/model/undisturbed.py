@@ -1,0 +1,29 @@
+"""What has to come to its end once it was begun."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put off the signals that Python has a handler for, such as a second Ctrl-C, until the block is done."""
+    if threading.current_thread() is not threading.main_thread():  # no other one is disturbed
+        yield
+        return
+    heard: list[int] = []
+    before = {number: handler for number in SIGNALS if callable(handler := signal.getsignal(number))}
+    for number in before:
+        signal.signal(number, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(heard):
+            before[signal.Signals(number)](number, None)
