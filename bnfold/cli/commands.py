@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from bnfold.cli.signals import Ended
 
 SUMMARIES = {
     "fold": "Fold BatchNormalizations into the weights around them, prove the result equal, and write it.",
@@ -37,3 +40,10 @@ class Commands(TyperGroup):
         super().__init__(**attributes)
         for name, summary in SUMMARIES.items():
             self.add_command(LazyCommand(name, short_help=summary))
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own
+        """As ever; but that Ctrl-C reaches `bnfold.cli.main`, whatever this version of typer makes of it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Ended(signal.SIGINT) from None

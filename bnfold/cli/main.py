@@ -97,10 +97,9 @@ def judged(command: Callable[[], object]) -> tuple[int, str]:
         return DIFFERENT, str(error)
     except BnfoldError as error:
         return BAD_INPUT, str(error)
-    except KeyboardInterrupt:
-        return INTERRUPTED, "interrupted; nothing was written"
-    except Ended as ended:
-        return ended.status, f"ended by {ended.name}; nothing was written"
+    except (KeyboardInterrupt, Ended) as ended:
+        status, how = (ended.status, ended.how) if isinstance(ended, Ended) else (INTERRUPTED, "interrupted")
+        return status, f"{how}; nothing was written"
     except Exception:  # noqa: BLE001 (the one place: whatever else arrives here is a fault of bnfold's own)
         traceback.print_exc()
         return OWN_FAULT, "this is a fault of bnfold's own; please report it with the lines above"

@@ -54,9 +54,7 @@ def fold_many(models: Sequence[str], processes: int, arguments: dict[str, Any]) 
     try:
         _fold(requests, processes, outcomes)
     except (KeyboardInterrupt, Ended) as stop:
-        how, status = (
-            (f"ended by {stop.name}", stop.status) if isinstance(stop, Ended) else ("interrupted", INTERRUPTED)
-        )
+        how, status = (stop.how, stop.status) if isinstance(stop, Ended) else ("interrupted", INTERRUPTED)
         done = sum(outcome.status != INTERRUPTED for outcome in outcomes)
         complain(f"{how}; {done} of {len(models)} models are done")
     _tell([_entry(model, outcome) for model, outcome in zip(models, outcomes, strict=True)], outcomes, json)

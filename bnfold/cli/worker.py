@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnfold.cli.fold import fold
 from bnfold.cli.main import judged
+from bnfold.cli.signals import insisting
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -44,9 +45,10 @@ def work(link: Connection, threads: int) -> None:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends it to all, and the first process decides
     try:
-        while True:
-            signal.signal(signal.SIGTERM, _interrupt)
-            link.send(_folded(link.recv()))
+        with insisting():
+            while True:
+                signal.signal(signal.SIGTERM, _interrupt)
+                link.send(_folded(link.recv()))
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return
 

@@ -1,0 +1,148 @@
+"""The commands that write models, each in a folder of its own with an older result in the place of the new one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+from support import graph_model, normal, statistics
+
+import bnfold
+
+
+@dataclass(frozen=True)
+class Case:
+    """One command.
+
+    Attributes:
+        name: what to call it.
+        arguments: of the command line; paths are relative to the folder.
+        prepare: makes the folder.
+        targets: the models that it writes.
+        leaves: other files that it may leave where it is not done, and that are not looked at.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    prepare: Callable[[Path], None]
+    targets: tuple[str, ...] = ("out.onnx",)
+    leaves: tuple[str, ...] = ()
+
+
+def network(seed: int, width: int = 48) -> ModelProto:
+    """Conv, BatchNormalization, and a MatMul that nothing changes."""
+    scale, bias, mean, variance = statistics(width, seed=seed)
+    return graph_model(
+        f"""(float[N,{width},5,5] x, float[2,256] u) => (float[N,{width},5,5] y, float[2,256] w) {{
+            c = Conv<pads = [1, 1, 1, 1]>(x, W)
+            y = BatchNormalization(c, s, b, m, v)
+            w = MatMul(u, M)
+        }}""",
+        W=normal(width, width, 3, 3, seed=seed),
+        M=normal(256, 256, seed=seed),
+        s=scale,
+        b=bias,
+        m=mean,
+        v=variance,
+    )
+
+
+def plain(seed: int) -> ModelProto:
+    """Nothing to fold."""
+    return graph_model("(float[2,256] u) => (float[2,256] w) { w = MatMul(u, M) }", M=normal(256, 256, seed=seed))
+
+
+def save(model: ModelProto, path: Path, *, external: bool = False) -> None:
+    onnx.save(model, path, save_as_external_data=external, location=f"{path.name}.in", size_threshold=1024)
+
+
+def _inline(folder: Path) -> None:
+    save(network(1), folder / "m.onnx")
+    _older(folder)
+
+
+def _external(folder: Path) -> None:
+    save(network(1), folder / "m.onnx", external=True)
+    _older(folder, form="external")
+
+
+def _older(folder: Path, place: str = "out.onnx", form: str = "inline") -> None:
+    """What an earlier call has left in the place of the result."""
+    bnfold.fold(network(0)).save(folder / place, form)
+
+
+def _with_data(folder: Path) -> None:
+    _inline(folder)
+    np.savez(folder / "data.npz", x=normal(8, 48, 5, 5, seed=2), u=normal(2, 256, seed=3))
+
+
+def _two(folder: Path) -> None:
+    for seed, name in enumerate("ab"):
+        save(network(seed + 1), folder / f"{name}.onnx", external=name == "b")
+    (folder / "out").mkdir()
+    for name in "ab":
+        _older(folder, f"out/{name}.folded.onnx")
+
+
+def _elsewhere(folder: Path) -> None:
+    save(plain(1), folder / "m.onnx", external=True)
+    (folder / "out").mkdir()
+
+
+FOLD = ("fold", "m.onnx", "-o", "out.onnx")
+
+CASES = (
+    Case("fold", FOLD, _inline),
+    Case("fold --no-check", (*FOLD, "--no-check"), _inline),
+    Case("fold of a model with a data file", FOLD, _external),
+    Case("fold --no-check of a model with a data file", (*FOLD, "--no-check"), _external),
+    Case("fold --external-data", (*FOLD, "--external-data"), _inline),
+    Case("fold --inline", (*FOLD, "--inline"), _external),
+    Case("fold over the model itself", ("fold", "m.onnx", "-o", "m.onnx"), _inline, ("m.onnx",)),
+    Case("fold over the model itself, with a data file", ("fold", "m.onnx", "-o", "m.onnx"), _external, ("m.onnx",)),
+    Case(
+        "fold of a model in which nothing folds",
+        ("fold", "m.onnx", "--out-dir", "out"),
+        _elsewhere,
+        ("out/m.folded.onnx",),
+    ),
+    Case("insert", ("insert", "m.onnx", "-o", "out.onnx", "--include-classifier"), _inline),
+    Case("calibrate", ("calibrate", "m.onnx", "--data", "data.npz", "-o", "out.onnx"), _with_data),
+)
+
+MANY = Case(
+    "fold of two models, --jobs 2",
+    ("fold", "a.onnx", "b.onnx", "--out-dir", "out", "--jobs", "2"),
+    _two,
+    ("out/a.folded.onnx", "out/b.folded.onnx"),
+)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    """All files below a folder, with what they hold."""
+    paths: Iterable[Path] = sorted(folder.rglob("*"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}
+
+
+def copied(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    return to
+
+
+def parts(folder: Path, target: str) -> dict[str, bytes]:
+    """A model and the data files that it refers to, by name, as they are."""
+    path = folder / target
+    if not path.exists():
+        return {}
+    model = onnx.load(path, load_external_data=False)
+    names = {
+        entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
+    }
+    files = [path, *(path.parent / name for name in sorted(names))]
+    onnx.load(path)  # onnx takes the model with its data
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
