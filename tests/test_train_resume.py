@@ -166,15 +166,10 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_checkpoint_before_it(tmp_pat
     refuse_other_bits(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("width", "said"),
-    [(8, "File too large"), (2048, "is the disk full?")],  # Python writes the small file, torch the large one
-)
-def test_a_disk_that_is_full_is_told_of_and_the_checkpoint_before_it_stays(
-    tmp_path: Path, width: int, said: str
-) -> None:
+@pytest.mark.parametrize("width", [8, 2048])
+def test_a_disk_that_is_full_is_told_of_and_the_checkpoint_before_it_stays(tmp_path: Path, width: int) -> None:
     done = child(tmp_path, "full disk", width)
-    assert done.stderr == f"the checkpoint '{tmp_path / 'checkpoint'}' can not be written: {said}\n"
+    assert done.stderr == f"the checkpoint '{tmp_path / 'checkpoint'}' can not be written: File too large\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "m.onnx", "train.npz"]
     refuse_other_bits(tmp_path)
 

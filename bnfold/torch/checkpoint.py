@@ -67,7 +67,8 @@ class Checkpoint:
             with replacing(self.path) as file:
                 torch.save(_document(progress, self.identity), file)
         except (OSError, RuntimeError) as error:  # torch has its own words for a write that fails, and they help nobody
-            reason = (error.strerror or error) if isinstance(error, OSError) else "is the disk full?"
+            cause = error if isinstance(error, OSError) else error.__context__
+            reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else "is the disk full?"
             raise TargetError(f"the checkpoint '{self.path}' can not be written: {reason}") from error
 
     def read(self) -> Progress:
