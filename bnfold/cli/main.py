@@ -13,14 +13,8 @@ import typer
 
 from bnfold._version import __version__
 from bnfold.cli.commands import Commands
-    with heard():
-        try:
-            status, sentence = judged(app)
-        except SystemExit as end:  # as typer ends every command
-            return end.code if isinstance(end.code, int) else int(bool(end.code))
-        if sentence:
-            complain(sentence)
-        return status
+from bnfold.cli.leaving import leave
+from bnfold.cli.signals import Ended, heard
 from bnfold.errors import BnfoldError, DifferenceFound
 
 DIFFERENT, BAD_INPUT, OWN_FAULT, INTERRUPTED = 1, 2, 3, 130
@@ -70,21 +64,14 @@ def run() -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may be of any script, the terminal of another
     gc.set_threshold(RARELY)
-<<<<<<< HEAD
-    try:
-        status, sentence = judged(app)
-    except SystemExit as end:  # as typer ends every command
-        return end.code if isinstance(end.code, int) else int(bool(end.code))
-    if sentence:
-        complain(sentence)
-    return status
-=======
     with heard():
-        status, sentence = judged(app)
+        try:
+            status, sentence = judged(app)
+        except SystemExit as end:  # as typer ends every command
+            return end.code if isinstance(end.code, int) else int(bool(end.code))
         if sentence:
             complain(sentence)
-    sys.exit(status)
->>>>>>> 059c3ff (Signals end bnfold after cleaning up; a source that changes while it is read is told of)
+        return status
 
 
 def judged(command: Callable[[], object]) -> tuple[int, str]:
