@@ -226,6 +226,7 @@ def test_a_sum_that_becomes_an_affine_when_all_others_are_gone_goes_too(steps: l
         pytest.param("t = Mul(e, b2) r = Reshape(t, same)", "y = Gemm(r, W, c)", id="behind operators"),
         pytest.param("n = Neg(e)", "z = Gemm(e, W, c) k = Gemm(n, W, c) y = Add(z, k)", id="two readers"),
         pytest.param("t = Relu(e)", "y = Gemm(t, W, c)", id="in front of what stops it"),
+        pytest.param("t = MatMul(e, W)", "y = Add(c, t)", id="behind what leaves a shift to the Add there"),
     ],
 )
 @pytest.mark.parametrize("first", ["Relu(u) q = Relu(v)", "MatMul(u, V) q = MatMul(v, V)"])

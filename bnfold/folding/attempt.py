@@ -15,6 +15,7 @@ from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import count
 
+from bnfold.affine import Affine
 from bnfold.folding.plan import Change, Residual
 from bnfold.folding.requests import Blocked, Context, Detour, Manner, Part, Pending, Request, named
 from bnfold.folding.rounding import refuse_rounding
@@ -23,6 +24,8 @@ from bnfold.folding.state import Edges, State
 from bnfold.model.graph import ONNX_DOMAIN, Node, Value
 from bnfold.ops.registry import EachRule, Maps, Registry, pull, push, replacing_pull, replacing_push
 from bnfold.ops.rule import Operator, Placed, Refusal, Taken, scaled_behind
+
+NO_MAP = Placed.of(Affine.identity(), 0)
 
 MAX_DETOURS = 64
 """How often one attempt may go another way: bounds the work on graphs made to be slow."""
@@ -208,6 +211,10 @@ class Attempt(ABC):
     def _pass_on_to(self, wire: Value, placed: Placed, cause: Request, edges: Edges = ()) -> None:
         """A request to the next wire behind an operator."""
         self._request(Request(wire, placed, cause, frozenset(edges), cause.depth + 1))
+
+    def _earlier(self, node: Node) -> Change | None:
+        """What earlier attempts have decided of an operator: of a map that these passed on, nothing may be left."""
+        return self.context.state.changes.get(node.address)
 
     def _queue(self, order: int, port: int, request: Request, node: Node) -> None:
         heappush(self._pending, Pending(order, port, next(self._numbers), request, node))

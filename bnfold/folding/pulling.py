@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnfold.folding.attempt import Attempt
+from bnfold.folding.attempt import NO_MAP, Attempt
 from bnfold.folding.plan import Change
 from bnfold.folding.requests import Blocked, Part, Pending, Request, named, readers_named
 from bnfold.folding.rounding import refuse_rounding
@@ -98,7 +98,9 @@ class PullAttempt(Attempt):
         if change.taken.otherwise is not None:
             other = change.taken.otherwise
             self._offer(lambda: self._take(maps, other, request), for_shifts_only=True)
-        for index, placed in change.wanted.items():
+        earlier = self._earlier(op.node)
+        ceased = dict.fromkeys(earlier.wanted if earlier else (), NO_MAP)
+        for index, placed in {**ceased, **change.wanted}.items():
             wire = op.input(index)
             if wire is not None:
                 self._pass_on_to(wire, placed, request, [(op.node, index)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnfold.folding.attempt import Attempt
+from bnfold.folding.attempt import NO_MAP, Attempt
 from bnfold.folding.plan import Change
 from bnfold.folding.requests import Blocked, Part, Pending, Request, named
 from bnfold.folding.rounding import refuse_rounding
@@ -102,7 +102,9 @@ class PushAttempt(Attempt):
 
     def _pass_on(self, change: Change, request: Request) -> None:
         node = change.op.node
-        for index, placed in change.owed.items():
+        earlier = self._earlier(node)
+        ceased = {index: NO_MAP for index in (earlier.owed if earlier else ()) if index not in change.pulled}
+        for index, placed in {**ceased, **change.owed}.items():
             wire = node.outputs[index]
             if wire is not None:
                 self._pass_on_to(wire, placed, request)
