@@ -7,14 +7,20 @@ An `Affine` is the map ``x -> scale * x + shift`` with one scale and one shift p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from bnfold.errors import ModelError
 from bnfold.values import cached_property, frozen
 
 Vector: TypeAlias = npt.NDArray[np.float64]
+
+MOST_CHANNELS = 2**24
+"""No map is spread over more. A few bytes of a model say that a value has 2^62 channels, and no real one has so many
+along one axis."""
 
 
 @frozen
@@ -135,22 +141,35 @@ class Affine:
         return Affine(np.concatenate([p.scale for p in parts]), np.concatenate([p.shift for p in parts]))
 
     def repeat(self, times: int) -> Affine:
-        """Each channel `times` times in a row: ``a b -> a a b b``, as when (C, L) is flattened."""
+        """Each channel `times` times in a row: ``a b -> a a b b``, as when (C, L) is flattened.
+
+        Raises:
+            ModelError: there would be more than `MOST_CHANNELS`.
+        """
+        _refuse_many(self.channels, times)
         return Affine(np.repeat(self.scale, times), np.repeat(self.shift, times))
 
     def tile(self, times: int) -> Affine:
-        """All channels over again, `times` times: ``a b -> a b a b``, as when (L, C) is flattened."""
+        """All channels over again, `times` times: ``a b -> a b a b``, as when (L, C) is flattened.
+
+        Raises:
+            ModelError: there would be more than `MOST_CHANNELS`.
+        """
+        _refuse_many(self.channels, times)
         return Affine(np.tile(self.scale, times), np.tile(self.shift, times))
 
     def moved(self, shape: Sequence[int], axis: int, to: Sequence[int]) -> tuple[Affine, int] | None:
         """The map after a C-order reshape of the axes that hold it.
 
         Given: an array of `shape` with this map on `axis`. Result: the map and its axis on the same array reshaped
-        to `to`; None when it would vary along more than one axis there, so that no per-channel map says it.
+        to `to`; None when it would vary along more than one axis there, so that no per-channel map says it, and where
+        the array has more elements than `MOST_CHANNELS`.
         A uniform map moves anywhere and keeps axis 0.
         """
         if self.is_uniform:
             return self.collapse(), 0
+        if prod(shape) > MOST_CHANNELS:
+            return None
         full = [
             _reshaped(vector, shape, axis, to)  # [*to]
             for vector in (self.scale, self.shift)
@@ -161,6 +180,19 @@ class Affine:
                 first = tuple(slice(None) if k == new_axis else 0 for k in range(len(to)))
                 return Affine(full[0][first], full[1][first]), new_axis
         return None
+
+
+def _refuse_many(channels: int, times: int) -> None:
+    """Raise where a map would get out of all reason.
+
+    Raises:
+        ModelError: more than `MOST_CHANNELS`.
+    """
+    if channels * times > MOST_CHANNELS:
+        raise ModelError(
+            f"the model asks for a map over {channels * times} channels, which is more than bnfold computes with "
+            f"({MOST_CHANNELS}): a shape in it is damaged"
+        )
 
 
 def _frozen(vector: npt.ArrayLike) -> Vector:

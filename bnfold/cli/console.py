@@ -76,10 +76,10 @@ def refuse_unwritable(*targets: str | Path | None) -> None:
 
 def open_console(*, quiet: bool = False) -> Console:
     """The console on stdout; a quiet one where stdout is for a document."""
-    from rich.console import Console
+    from bnfold.cli.screen import Screen
 
     width = None if sys.stdout.isatty() else UNWRAPPED
-    return Console(quiet=quiet, highlight=False, soft_wrap=True, width=width)
+    return Screen(quiet=quiet, highlight=False, soft_wrap=True, width=width)
 
 
 @contextmanager
@@ -88,12 +88,14 @@ def showing_progress() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.status import Status
 
+    from bnfold.report.printable import printable
+
     status = Status("", console=Console(stderr=True))
     begun = time.monotonic()
     shown = sys.stderr.isatty()
 
     def tell(doing: str) -> None:
-        status.update(doing)
+        status.update(printable(doing))
         if shown and time.monotonic() - begun > PATIENCE:
             status.start()
 

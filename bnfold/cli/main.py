@@ -84,6 +84,8 @@ def judged(command: Callable[[], object]) -> tuple[int, str]:
         return DIFFERENT, str(error)
     except BnfoldError as error:
         return BAD_INPUT, str(error)
+    except MemoryError:
+        return BAD_INPUT, "there is not enough memory for this model"
     except (KeyboardInterrupt, Ended) as ended:
         status, how = (ended.status, ended.how) if isinstance(ended, Ended) else (INTERRUPTED, "interrupted")
         return status, f"{how}; nothing was written"
@@ -94,5 +96,7 @@ def judged(command: Callable[[], object]) -> tuple[int, str]:
 
 
 def complain(text: str) -> None:
-    """Say on stderr what is wrong."""
-    print(f"bnfold: {text}", file=sys.stderr)
+    """Say on stderr what is wrong, on one line."""
+    from bnfold.report.printable import printable
+
+    print(f"bnfold: {printable(text)}", file=sys.stderr)

@@ -17,6 +17,7 @@ from bnfold.cli.pool import fold_all, interrupted
 from bnfold.cli.signals import Ended
 from bnfold.cli.targets import cores, make_folder, targets_of
 from bnfold.report.many import Entry, many_json, many_text
+from bnfold.report.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -69,7 +70,8 @@ def _fold(requests: Sequence[dict[str, Any]], processes: int, outcomes: list[Out
         def done(number: int, outcome: Outcome) -> None:
             outcomes[number] = outcome
             if bar is not None:
-                bar.update(bar.task_ids[0], advance=1, description=Path(requests[number]["models"][0]).name)
+                name = printable(Path(requests[number]["models"][0]).name)
+                bar.update(bar.task_ids[0], advance=1, description=name)
 
         def tick() -> None:
             if bar is not None and time.monotonic() - begun > PATIENCE:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from bnfold.folding.rounds import Round
 from bnfold.model.container import Container
 from bnfold.model.references import size_of_tensor
+from bnfold.model.tensors import item_size
 
 NAMED = 3
 """How many of the largest new constants are named."""
@@ -40,4 +41,4 @@ def _size(container: Container) -> int:
 
 
 def _declared(tensor: TensorProto) -> int:
-    return prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return prod(tensor.dims) * item_size(tensor.data_type)

@@ -13,6 +13,13 @@ from bnfold.model.graph import ONNX_DOMAIN, Address, Graph, Node, Scope, subgrap
 FunctionKey: TypeAlias = tuple[str, str, str]
 """Domain, name and overload: what tells a model's functions apart (ONNX IR, functions)."""
 
+MOST_PUT_IN = 2**20
+"""How many nodes there may be once every body stands in the place of its calls: forty functions, each of which calls
+the next one twice, come to 2^40."""
+
+DEEPEST = 100
+"""How many calls may lead to another one: onnxruntime takes no more, and onnx follows them by recursion."""
+
 
 class Calls:
     """The calls of one model.
@@ -42,6 +49,21 @@ class Calls:
     def is_sound(self) -> bool:
         """Whether every function has a name of its own and none, by whatever way, calls itself; ONNX forbids both."""
         return self.runs is not None and len(self.functions) == len(self.graph.model.functions)
+
+    @property
+    def can_all_be_put_in(self) -> bool:
+        """Whether onnx's shape inference and onnxruntime come to an end, which put every body in place of its calls."""
+        if not self.is_sound or self.runs is None:
+            return False
+        nodes = sum(self.runs[number] * len(nodes) for number, nodes in self.inside.items())
+        return nodes <= MOST_PUT_IN and self._depth() <= DEEPEST
+
+    def _depth(self) -> int:
+        depths: Counter[int] = Counter()
+        for root in self.callers_first() or ():
+            for _, function in self.calls_in(root):
+                depths[function.number] = max(depths[function.number], depths[root.number] + 1)
+        return max(depths.values(), default=0)
 
     def called(self, node: Node) -> Scope | None:
         """The function that the node calls."""
@@ -85,15 +107,21 @@ def call_key(node: NodeProto) -> FunctionKey:
     return (_domain(node.domain), node.op_type, node.overload)
 
 
-def called_keys(model: ModelProto) -> set[FunctionKey]:
-    """Every operator that any node of the model names, in functions, bodies and training graphs too."""
-    found: set[FunctionKey] = set()
-    pending: list[Iterable[NodeProto]] = [model.graph.node, *(function.node for function in model.functions)]
+def called_keys(model: ModelProto) -> Counter[FunctionKey]:
+    """Every operator that any node of the model names, in functions, bodies and training graphs too; how often."""
+    roots: list[Iterable[NodeProto]] = [model.graph.node, *(function.node for function in model.functions)]
     for info in model.training_info:
-        pending += [info.initialization.node, info.algorithm.node]
+        roots += [info.initialization.node, info.algorithm.node]
+    return called_by(node for nodes in roots for node in nodes)
+
+
+def called_by(nodes: Iterable[NodeProto]) -> Counter[FunctionKey]:
+    """Every operator that the nodes name, and those in their bodies; how often."""
+    found: Counter[FunctionKey] = Counter()
+    pending = [nodes]
     while pending:
         for node in pending.pop():
-            found.add(call_key(node))
+            found[call_key(node)] += 1
             pending += [body.node for body in subgraphs(node)]
     return found
 

@@ -11,7 +11,7 @@ from onnx import SparseTensorProto, TensorProto
 from bnfold.model.quantized import Quantization
 from bnfold.model.sparse import dense_shape, to_dense
 from bnfold.model.stored import Stored
-from bnfold.model.tensors import FLOATS, Array, to_array
+from bnfold.model.tensors import FLOATS, Array, believable_shape, to_array
 from bnfold.values import frozen
 
 
@@ -29,6 +29,8 @@ class Constant:
         load: gives the values; float64 where something was computed, else the stored type.
         quantization: the DequantizeLinear that it comes from, or None.
         locate: says where the values can be read block by block; None where they are in memory, or are computed.
+        is_held: its values are in memory for as long as it is.
+        steps: how many operators its values go through each time they are asked for.
     """
 
     shape: tuple[int, ...]
@@ -36,17 +38,23 @@ class Constant:
     load: Callable[[], Array]
     quantization: Quantization | None = None
     locate: Callable[[], Stored | None] = _nowhere
+    is_held: bool = False
+    steps: int = 0
 
     @classmethod
     def of(cls, values: Array, elem_type: int) -> Constant:
         """A constant whose values are at hand."""
-        return cls(values.shape, elem_type, lambda: values)
+        return cls(values.shape, elem_type, lambda: values, is_held=True)
 
     @classmethod
     def stored(cls, tensor: TensorProto, base_dir: Path | None) -> Constant:
-        """A constant whose values stay where they are until asked for."""
+        """A constant whose values stay where they are until asked for.
+
+        Raises:
+            ModelError: it declares a shape that no values of it could have.
+        """
         return cls(
-            tuple(tensor.dims),
+            believable_shape(tensor),
             tensor.data_type,
             lambda: to_array(tensor, base_dir),
             locate=lambda: Stored.of(tensor, base_dir),

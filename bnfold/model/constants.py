@@ -2,11 +2,16 @@
 
 Exporters write a parameter as an initializer, as a Constant node, or as a small expression over those (a reshaped
 vector, a Sqrt of a variance). Here each of them is the same thing: an array and the element type it has in the graph.
+
+What is computed is held, up to `MAX_MADE` elements in all, or as many as the model has bytes of weights if those are
+more: beyond, a value counts as one that is computed when the model runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +19,9 @@ from onnx import AttributeProto, GraphProto, TensorProto, helper
 
 from bnfold.model.constant import Constant as Constant
 from bnfold.model.evaluators import EVALUATORS, cast_to, moved, piece
+from bnfold.model.external import stored_bytes
 from bnfold.model.graph import ONNX_DOMAIN, Graph, Node, Value
+from bnfold.model.pieces import MAX_MADE
 from bnfold.model.quantized import derived
 from bnfold.model.shapes import Shapes
 
@@ -36,6 +43,7 @@ class Constants:
         self.base_dir = base_dir
         self.freeze = freeze
         self.shapes = shapes or Shapes(graph, freeze=freeze)
+        self._held = 0
         self._found: dict[Value, Constant | None] = dict(_sparse_initializers(graph, base_dir, freeze=freeze))
 
     def is_stored(self, value: Value) -> bool:
@@ -90,6 +98,19 @@ class Constants:
         return [] if hopeless else operands
 
     def _evaluate(self, value: Value) -> Constant | None:
+        """What the value is, if there is room for it."""
+        made = self._computed(value)
+        if made is None or not made.is_held or any(made is self._found.get(v) for v in _operands(value)):
+            return made
+        self._held += prod(made.shape)
+        return made if self._held <= MAX_MADE or self._held <= self._stored_bytes else None
+
+    @cached_property
+    def _stored_bytes(self) -> int:
+        """How many bytes of weights the model has."""
+        return stored_bytes(self.graph.model, self.base_dir)
+
+    def _computed(self, value: Value) -> Constant | None:
         node = value.producer
         if node is None or not _is_evaluable(node) or node.refers_to_function_attributes:
             return None
@@ -125,6 +146,10 @@ def _sparse_initializers(
 
 def _is_evaluable(node: Node) -> bool:
     return node.domain == ONNX_DOMAIN and node.op_type in _SPECIAL | EVALUATORS.keys() and node.since_version > 0
+
+
+def _operands(value: Value) -> list[Value]:
+    return [] if value.producer is None else _looked_at(value.producer)
 
 
 def _looked_at(node: Node) -> list[Value]:

@@ -16,9 +16,6 @@ from bnfold.model.graph import Node
 from bnfold.model.quantized import quantization_of, type_of
 from bnfold.model.tensors import FLOATS, Array, round_to, to_array
 
-MAX_ELEMENTS = 2**31
-"""A ConstantOfShape beyond this many elements is not expanded: no protobuf could hold the folded weight inline."""
-
 Operands = Sequence[Constant]
 Evaluator = Callable[[Node, Operands], Constant | None]
 
@@ -31,8 +28,8 @@ def _constant_of_shape(node: Node, operands: Operands) -> Constant | None:
 
 def _filled(values: Array | np.float32, shape: Array, elem_type: int) -> Constant | None:
     """`values` broadcast to a shape that the graph states; None when the shape is out of all reason."""
-    sizes = [int(size) for size in shape]
-    if any(size < 0 for size in sizes) or np.prod(sizes, dtype=np.float64) > MAX_ELEMENTS:
+    sizes = [int(size) for size in shape.reshape(-1)]
+    if any(size < 0 for size in sizes) or not pieces.is_bounded(prod(sizes)):
         return None
     return Constant.of(np.broadcast_to(values, sizes), elem_type)
 

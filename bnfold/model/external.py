@@ -28,6 +28,10 @@ MARK = f"\0bnfold-{os.urandom(8).hex()}-"
 somebody made knows what follows: a tensor that says it lies there was made by this process."""
 
 
+_MOST_DIGITS = 100
+"""Python takes long for more of them, and from 4300 on none."""
+
+
 def is_external(tensor: TensorProto) -> bool:
     """Whether the tensor's values lie in a file of their own."""
     return tensor.data_location == TensorProto.EXTERNAL and not is_reference(tensor)
@@ -74,9 +78,37 @@ def external_tensors(model: ModelProto) -> Iterator[TensorProto]:
     return (tensor for tensor in all_tensors(model) if is_external(tensor))
 
 
+def stored_bytes(model: ModelProto, base_dir: Path | None) -> int:
+    """How many bytes the model's tensors take, each file of them once.
+
+    Raises:
+        ExternalDataError: a file is missing.
+    """
+    inline, files = 0, set[Path]()
+    for tensor in all_tensors(model):
+        if is_external(tensor):
+            files.add(locate(tensor, base_dir or Path()).path)
+        else:
+            inline += tensor.ByteSize() + _length_of_reference(tensor)
+    return inline + sum(file.stat().st_size for file in files)
+
+
+def _length_of_reference(tensor: TensorProto) -> int:
+    """How many bytes lie where a reference says; 0 for any other tensor."""
+    return int(tensor.external_data[0].value.split("/")[2]) if is_reference(tensor) else 0
+
+
 def entries(tensor: TensorProto) -> dict[str, str]:
-    """The keys and values that say where an external tensor lies."""
-    return {entry.key: entry.value for entry in tensor.external_data}
+    """The keys and values that say where an external tensor lies.
+
+    Raises:
+        ExternalDataError: one of them is no text, which protobuf gives as bytes.
+    """
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    for key, value in said.items():
+        if isinstance(key, bytes) or isinstance(value, bytes):
+            raise ExternalDataError(f"tensor '{tensor.name}' is damaged: where it lies, {value!r}, is no text")
+    return said
 
 
 def locate(tensor: TensorProto, base_dir: Path) -> Extent:
@@ -131,10 +163,12 @@ def _path(tensor: TensorProto, location: str, base_dir: Path) -> Path:
         path, found = folder, False
     lexical = Path(os.path.normpath(location))
     if lexical.is_absolute() or ".." in lexical.parts or not path.is_relative_to(folder):
-        raise ExternalDataError(f"tensor '{tensor.name}' lies in '{location}', outside the model's folder '{base_dir}'")
+        raise ExternalDataError(
+            f"tensor '{tensor.name}' lies in {_brief(location)}, outside the model's folder '{base_dir}'"
+        )
     if not found:
         raise ExternalDataError(
-            f"tensor '{tensor.name}' lies in {location!r}, and there is no such file in '{base_dir}': "
+            f"tensor '{tensor.name}' lies in {_brief(location)}, and there is no such file in '{base_dir}': "
             "keep the data file beside the model"
         )
     return path
@@ -156,6 +190,13 @@ def _is_plain_file(path: Path) -> bool:
 
 def _number(tensor: TensorProto, said: dict[str, str], key: str) -> int:
     text = said.get(key, "0")
-    if not text.isdecimal():
-        raise ExternalDataError(f"tensor '{tensor.name}': its external data's {key} is '{text}', not a number of bytes")
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+        raise ExternalDataError(
+            f"tensor '{tensor.name}': its external data's {key} is {_brief(text)}, not a number of bytes"
+        )
     return int(text)
+
+
+def _brief(text: str) -> str:
+    """The text in quotes; the beginning of one that is longer than any name."""
+    return f"{text[:256]!r}..." if len(text) > 256 else repr(text)

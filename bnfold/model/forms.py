@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterator
 from enum import StrEnum
 from pathlib import PurePath
 
-from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, helper
+from onnx import FunctionProto, GraphProto, ModelProto, TensorProto
 
 from bnfold.errors import UsageError
 from bnfold.model.external import entries, external_tensors, is_external, is_reference
 from bnfold.model.graph import scope_protos
 from bnfold.model.references import extent_of
+from bnfold.model.tensors import item_size
 
 EXTERNAL_THRESHOLD = 1024
 """Tensors of at least this many bytes go to the data file of a model that has one; onnx.save's own threshold."""
@@ -80,6 +81,10 @@ def tensors_for_a_file(
     return external + [tensor for tensor in _large(model) if tensor.name in fresh]
 
 
+MOST_BYTES_PER_STORED = 8
+"""A number of 8 bytes may be stored in one (``int64_data``): no tensor of typed fields holds more than it has so."""
+
+
 def inline_bytes(tensor: TensorProto) -> int:
     """How many bytes of values the tensor holds itself; none where they are external, or strings."""
     if is_reference(tensor):
@@ -88,7 +93,8 @@ def inline_bytes(tensor: TensorProto) -> int:
         return 0
     if tensor.raw_data or tensor.HasField("segment"):
         return len(tensor.raw_data)
-    return math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    declared = math.prod(tensor.dims) * item_size(tensor.data_type)
+    return min(declared, MOST_BYTES_PER_STORED * tensor.ByteSize())
 
 
 def _large(model: ModelProto) -> Iterator[TensorProto]:

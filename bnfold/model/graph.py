@@ -341,10 +341,16 @@ def _define_values(scope: Scope) -> None:
     proto = scope.proto
     _refuse_bytes(proto.name)
     for entry in proto.input:
-        scope.define(entry.name if isinstance(entry, ValueInfoProto) else entry).is_input = True
+        value = scope.define(entry.name if isinstance(entry, ValueInfoProto) else entry)
+        if value.is_input and value.name:
+            raise ModelError(f"'{value.name}' is defined twice, both times as an input")
+        value.is_input = True
     if isinstance(proto, GraphProto):
         for tensor in proto.initializer:
-            scope.define(tensor.name).tensor = tensor
+            value = scope.define(tensor.name)
+            if value.tensor is not None and value.name:
+                raise ModelError(f"'{value.name}' is defined twice, both times as an initializer")
+            value.tensor = tensor
         for sparse in proto.sparse_initializer:
             scope.define(sparse.values.name)
     for index, node_proto in enumerate(proto.node):

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
-from bnfold.model.calls import Calls, called_keys, key_of, outermost
+from bnfold.model.calls import Calls, called_by, called_keys, key_of, outermost
 from bnfold.model.graph import ONNX_DOMAIN, Address, Node, Scope, scope_protos, subgraphs
 from bnfold.model.names import Names
 from bnfold.model.patch import _appended, _keep_only
@@ -138,12 +138,17 @@ def _replace_calls(scope: Scope, copy: GraphProto | FunctionProto, bodies: _Bodi
 
 def _drop_functions(model: ModelProto, calls: Calls) -> None:
     """Drop the functions that were called and are no more; then those that only they called."""
-    before = called_keys(calls.graph.model)
-    while True:
-        gone = before - called_keys(model)
-        kept = [function for function in model.functions if key_of(function) not in gone]
-        if len(kept) == len(model.functions):
-            return
+    before, left = called_keys(calls.graph.model), called_keys(model)
+    functions = {key_of(function): function for function in model.functions}
+    gone = [key for key in functions if left[key] == 0 < before[key]]
+    for key in gone:  # grows by the functions that only those in it called
+        for called, count in called_by(functions[key].node).items():
+            left[called] -= count
+            if not left[called] and called in functions:
+                gone.append(called)
+    dropped = set(gone)
+    kept = [function for function in model.functions if key_of(function) not in dropped]
+    if len(kept) < len(model.functions):
         _keep_only(model.functions, kept)
 
 

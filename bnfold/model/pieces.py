@@ -14,8 +14,9 @@ import numpy as np
 from bnfold.model.graph import Node
 from bnfold.model.tensors import Array
 
-MAX_MADE = 2**27
-"""A result of more elements than this is not made: a few nodes, each doubling, could fill the memory."""
+MAX_MADE = 2**26
+"""A result of more elements than this is not made: half a gigabyte in float64. A few nodes, each doubling, could fill
+any memory."""
 
 Inputs = Sequence[Array | None]
 

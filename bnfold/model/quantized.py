@@ -134,6 +134,11 @@ def _is_named_float(elem_type: int) -> bool:
     return str(TensorProto.DataType.Name(elem_type)).startswith("FLOAT")
 
 
+MOST_STEPS = 3
+"""Behind more operators than this, the values of what comes from integers are held: computing them anew each time would
+double with each operator that reads a value twice."""
+
+
 def derived(node: Node, operands: Sequence[Constant], compute: Callable[[], Constant | None]) -> Constant | None:
     """A constant that is computed from others, which remembers a quantized one among them.
 
@@ -147,7 +152,9 @@ def derived(node: Node, operands: Sequence[Constant], compute: Callable[[], Cons
     found = next((operand.quantization for operand in operands if operand.quantization is not None), None)
     if found is None:
         return made
-    return replace(made, load=lambda: _values(compute()), quantization=replace(found, order=_order_behind(node, found)))
+    made = replace(made, quantization=replace(found, order=_order_behind(node, found)))
+    steps = 1 + max(operand.steps for operand in operands)
+    return made if steps > MOST_STEPS else replace(made, load=lambda: _values(compute()), is_held=False, steps=steps)
 
 
 def _values(computed: Constant | None) -> Array:

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from math import prod
 from typing import NamedTuple, TypeAlias
 
-from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, shape_inference
+from google.protobuf.message import EncodeError
+from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, shape_inference
 
+from bnfold.model.calls import Calls
 from bnfold.model.graph import ONNX_DOMAIN, Graph, Value, scope_protos
 from bnfold.values import cached_property
 
@@ -89,6 +91,8 @@ class Shapes:
     def _inferred(self) -> list[_Scope]:
         """Per scope."""
         skeleton = _skeleton(self.graph, freeze=self.freeze)
+        if skeleton.functions and not Calls(self.graph).can_all_be_put_in:
+            return _collect(skeleton)
         found = _collect(_infer(skeleton))
         for behind in (False, True):  # what follows from a first declaration is inferred, not believed
             if self._declare_the_unknown(skeleton, found, behind=behind):
@@ -132,7 +136,7 @@ def _is_unknown(value: Value, found: list[_Scope]) -> bool:
 def _infer(skeleton: ModelProto) -> ModelProto:
     try:
         return shape_inference.infer_shapes(skeleton, data_prop=True)
-    except (shape_inference.InferenceError, ValueError, RuntimeError):
+    except (shape_inference.InferenceError, checker.ValidationError, EncodeError, ValueError, RuntimeError):
         return skeleton  # shapes are a convenience: without them fewer rules apply, none applies wrongly
 
 

@@ -11,7 +11,7 @@ from onnx import SparseTensorProto, TensorProto
 from bnfold.errors import ModelError
 from bnfold.model.tensors import Array, to_array
 
-MAX_DENSE = 2**28
+MAX_DENSE = 2**26
 """A sparse tensor of more elements than this is not written out: a file of a few bytes could fill the memory."""
 
 

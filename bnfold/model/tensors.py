@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,8 +15,8 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 from bnfold.errors import ModelError
-from bnfold.model.external import is_reference, read
-from bnfold.model.references import read_reference
+from bnfold.model.external import is_external, is_reference, read
+from bnfold.model.references import read_reference, size_of_tensor
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -29,6 +30,7 @@ _PLAIN: dict[int, np.dtype[Any]] = {
 """Types whose stored bytes are numpy's own, where the machine is little-endian as the format is."""
 
 _EXTERNAL = TensorProto.EXTERNAL
+_KNOWN = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
 _DATA_FIELDS = (
     "raw_data",
@@ -42,6 +44,29 @@ _DATA_FIELDS = (
     "data_location",
     "segment",
 )
+
+
+MOST_AXES = 32
+"""As many as every numpy that bnfold supports takes."""
+
+_UNCHECKED = 2**20
+"""Whether a tensor of so many elements holds them is only looked at when it is read."""
+
+
+def believable_shape(tensor: TensorProto) -> tuple[int, ...]:
+    """The shape that the tensor declares.
+
+    Raises:
+        ModelError: no tensor has such a shape, or the bytes can not be as many as that needs: 2 bits are the least that
+            an element takes.
+    """
+    shape = tuple(tensor.dims)
+    elements = prod(shape)
+    if len(shape) > MOST_AXES or min(shape, default=0) < 0:
+        raise ModelError(f"tensor '{tensor.name}' does not hold what it declares: no tensor has the shape {shape[:64]}")
+    if elements > _UNCHECKED and not is_external(tensor) and elements > 4 * size_of_tensor(tensor):
+        raise ModelError(f"tensor '{tensor.name}' does not hold what it declares: {elements} elements, {shape}")
+    return shape
 
 
 def to_array(tensor: TensorProto, base_dir: Path | None) -> Array:
@@ -144,8 +169,8 @@ def _finfo(elem_type: int) -> Any:  # noqa: ANN401 (ml_dtypes.finfo is untyped)
 
 @cache
 def item_size(elem_type: int) -> int:
-    """How many bytes an element takes in memory."""
-    return int(helper.tensor_dtype_to_np_dtype(elem_type).itemsize)
+    """How many bytes an element takes in memory; 0 for a type that the installed onnx does not know."""
+    return 0 if elem_type not in _KNOWN else int(helper.tensor_dtype_to_np_dtype(elem_type).itemsize)
 
 
 def type_name(elem_type: int) -> str:

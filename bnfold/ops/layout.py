@@ -164,6 +164,8 @@ def spread_over_depth(op: Operator, placed: Placed) -> Taken | Refusal:
         return Taken({0: placed})
     if placed.axis != 1:
         return op.refuse("axis", f"moves elements along axis {placed.axis}, along which the affine differs")
+    if op.attribute("blocksize") < 1:
+        return op.refuse("malformed", f"has blocks of size {op.attribute('blocksize')}")
     area = int(op.attribute("blocksize")) ** 2
     spread = placed.affine.repeat(area) if op.attribute("mode", "DCR") == "CRD" else placed.affine.tile(area)
     return Taken({0: Placed(spread, 1)})
@@ -179,6 +181,8 @@ def gather_from_depth(op: Operator, placed: Placed) -> Taken | Refusal:
     """
     if placed.is_uniform:
         return Taken({0: placed})
+    if op.attribute("blocksize") < 1:
+        return op.refuse("malformed", f"has blocks of size {op.attribute('blocksize')}")
     area = int(op.attribute("blocksize")) ** 2
     if placed.axis != 1 or placed.affine.channels % area:
         return op.refuse("axis", f"moves elements along axis {placed.axis}, along which the affine differs")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bnfold.affine import Affine
+from bnfold.affine import MOST_CHANNELS, Affine
 from bnfold.model.shapes import Shape
 from bnfold.ops.rule import Placed, Spread
 
@@ -89,7 +89,7 @@ def _over_atoms(placed: Placed, atoms: list[_Atom]) -> Placed | None:
     axes = sorted({atoms[k].axis_to for k in finest.axes})
     target = [k for k, atom in enumerate(atoms) if atom.axis_to in axes]
     sizes = [atoms[k].size for k in target]
-    if len(axes) > 1 and prod(sizes) > placed.affine.channels:
+    if prod(sizes) > (placed.affine.channels if len(axes) > 1 else MOST_CHANNELS):
         return None
     index = np.arange(finest.affine.channels).reshape([atoms[k].size if k in finest.axes else 1 for k in target])
     spread = finest.affine.take(np.broadcast_to(index, sizes).reshape(-1))  # [*sizes] -> [C]
@@ -129,7 +129,9 @@ def _moved(affine: Affine, shape: list[int], axis: int, to: list[int]) -> tuple[
         if sizes[k] > 1:
             break
     moved = affine.moved((prod(shape[:axis]), affine.channels, run), 1, sizes)
-    return None if moved is None else (moved[0].repeat(shared[moved[1]]), moved[1])
+    if moved is None or moved[0].channels * shared[moved[1]] > MOST_CHANNELS:
+        return None
+    return moved[0].repeat(shared[moved[1]]), moved[1]
 
 
 def _completed(one: Shape, other: Shape) -> tuple[list[int] | None, list[int] | None]:

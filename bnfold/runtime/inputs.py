@@ -24,6 +24,8 @@ STRING = "string"
 _INTEGERS = {"int8": (-128, 127), "uint8": (0, 255)} | dict.fromkeys(
     ("int16", "uint16", "int32", "uint32", "int64", "uint64"), (0, 1)
 )
+_MOST_ELEMENTS = 2**28  # of one input: 2 GiB while it is drawn
+_MOST_AXES = 32  # as many as every numpy takes
 _WORDS = ("red", "green", "blue", "one", "two", "three")
 _SCALES = (1.0, 0.0625, 4.0)
 _GOLDEN = 0.618  # steps of this share of a range meet it evenly, however many they are
@@ -55,8 +57,11 @@ def draw_inputs(
         scale: Of the floats, instead of the one that it is the turn of.
 
     Raises:
-        ModelError: An input is not a tensor of numbers, bools or strings.
+        ModelError: An input is not a tensor of numbers, bools or strings, or is out of all size.
     """
+    ports = tuple(ports)
+    for port in ports:
+        _refuse_endless(port, shape_of(port, sizes or {}, default))
     drawing = _Drawing(seed, draw, _SCALES[draw % len(_SCALES)] if scale is None else scale, sizes or {})
     return {
         port.name: drawing.array(port, shape_of(port, drawing.sizes, default), (hints or {}).get(port.name, ()))
@@ -83,6 +88,14 @@ def describe(feeds: Mapping[str, Array]) -> tuple[str, ...]:
 def type_of(dtype: np.dtype[Any]) -> str:
     """An element type as `Port.dtype` spells it."""
     return STRING if dtype.kind in "UO" else dtype.name
+
+
+def _refuse_endless(port: Port, shape: tuple[int, ...]) -> None:
+    if prod(shape) > _MOST_ELEMENTS or len(shape) > _MOST_AXES:
+        raise ModelError(
+            f"input {port.name!r} is {port.dtype}{list(shape[:_MOST_AXES])}, too large to draw values for; "
+            "pass real ones with --data"
+        )
 
 
 class _Drawing:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bnfold.errors import ModelError, RuntimeUnavailable
 from bnfold.runtime import bfloat16
+from bnfold.runtime.functions import refuse_endless_calls
 from bnfold.runtime.placement import computes, describe_placement, placement_of
 from bnfold.runtime.providers import CPU, prepare, provider_options, quiet, require_installed, why_unusable
 from bnfold.runtime.threads import threads
@@ -120,6 +121,7 @@ def open_session(
     runtime = require_installed(provider)
     prepare(runtime, provider, tf32=tf32)
     name = label or ("the model" if isinstance(model, bytes) else os.fspath(model))
+    refuse_endless_calls(model, name)
     with quiet(runtime, provider), _model_errors(f"{name} can not be loaded"):
         inference = runtime.InferenceSession(
             model if isinstance(model, bytes) else os.fspath(model),
@@ -180,7 +182,11 @@ def _runtime_errors() -> tuple[type[Exception], ...]:
     return (*own, ValueError, TypeError, RuntimeError)
 
 
+_LONGEST = 3000
+"""How much of a reason is told: it may hold a name of any length, and looking through it takes the square of that."""
+
+
 def _reason(error: Exception) -> str:
     """The text of onnxruntime in one line, without its status prefix and the place in its sources."""
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error)[:_LONGEST].split()))
     return re.sub(r"\S+\.(?:h|hpp|cc|cpp|cu):\d+ (?:(?:\w+ )?\S+\(.*?\)|\w+) ", "", text)
