@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper
@@ -16,7 +16,7 @@ MODEL = "model.onnx"
 FOLDS, STAYS = "folds", "stays"
 """What becomes of a model that is not refused: something of it folds, or it stays byte for byte as it came."""
 
-Maker: TypeAlias = Callable[[], ModelProto | bytes]
+Maker = TypeVar("Maker", bound=Callable[[], ModelProto | bytes])
 Writer: TypeAlias = Callable[[Path], None]
 
 

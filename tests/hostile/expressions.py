@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from onnx import ModelProto, helper, numpy_helper
 from support import graph_model, normal, statistics
 
 from hostile.case import FOLDS, STAYS, hostile
 
 
-def with_weight(expression: str, *, into: str = "W", **constants: np.ndarray) -> ModelProto:
+def with_weight(expression: str, *, into: str = "W", **constants: npt.ArrayLike) -> ModelProto:
     """A Conv and a BatchNormalization; the expression makes the Conv's weight, or another constant."""
     model = graph_model(
         f"(float[N,3,5,5] x) => (float[A,B,C,D] y) "
         f"{{ {expression} c = Conv(x, W) y = BatchNormalization(c, s, b, m, v) }}",
-        **constants,
     )
+    for key, value in constants.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), key))
     if into != "W":
         model.graph.initializer.append(numpy_helper.from_array(normal(4, 3, 3, 3), "W"))
     for key, values in zip("sbmv", statistics(4), strict=True):

@@ -3,9 +3,9 @@
     python tests/hostile/server.py < requests > answers
 
 A request is a line of JSON: ``arguments`` of the command line (or "api": the functions of the package), ``folder`` to
-be in, ``out`` and ``err`` (files), ``seconds`` of the clock, ``bytes``. The answer to it is one too: ``status``, ``signal``,
-``seconds`` of the processor, and ``peak``, by how many bytes its memory grew at most. Starting a Python with bnfold and onnxruntime
-takes a second; a fork of one takes none.
+be in, ``out`` and ``err`` (files), ``seconds`` of the clock, ``bytes``. The answer to it is one too: ``status``,
+``signal``, ``seconds`` of the processor, and ``peak``, by how many bytes its memory grew at most. Starting a Python
+with bnfold and onnxruntime takes a second; a fork of one takes none.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def _call_functions() -> NoReturn:
     for model in models:
         for function in (bnfold.inspect, bnfold.fold, bnfold.insert):
             with suppress(bnfold.BnfoldError):
-                result = function(model, base_dir=".")  # type: ignore[operator]
-                if function is not bnfold.inspect:
+                result = function(model, base_dir=".")
+                if not isinstance(result, bnfold.Inspection):
                     ModelProto.FromString(result.model.SerializeToString())
     sys.exit(0)
 

@@ -59,8 +59,10 @@ def name_of_a_wire_holds_escape_sequences() -> ModelProto:
     for node in model.graph.node:
         node.input[:] = [f"{name}{ESCAPES}" for name in node.input]
         node.output[:] = [f"{name}{ESCAPES}" for name in node.output]
-    for entry in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+    for entry in (*model.graph.input, *model.graph.output):
         entry.name = f"{entry.name}{ESCAPES}"
+    for tensor in model.graph.initializer:
+        tensor.name = f"{tensor.name}{ESCAPES}"
     return model
 
 
