@@ -146,6 +146,7 @@ EXAMPLES: dict[str, Example] = {
     ),
     "graph-input": Example(FIRST + "y = Sigmoid (t)"),
     "graph-output": Example(CONV + BN.format("t"), outputs="float[] t, float[] y"),
+    "inconsistent": Example("t = Conv (x, w, b)\n" + BN.format("t")),
     "legacy-broadcast": Example(
         CONV + "u = Add <broadcast = 1> (t, z)\ny = BatchNormalization <is_test = 1> (u, a, a, a, a)",
         inputs="float[1,2,4,4] x, float[4] z",

@@ -30,6 +30,10 @@ NO_MAP = Placed.of(Affine.identity(), 0)
 MAX_DETOURS = 64
 """How often one attempt may go another way: bounds the work on graphs made to be slow."""
 
+CONTRADICTIONS = (ValueError, IndexError, ZeroDivisionError, OverflowError, TypeError)
+"""What numpy and Python say where sizes, ranks and lists that a rule puts together do not fit. onnxruntime runs no such
+node; of what it runs, no rule may raise one, as `tests/random_graphs/check.py` insists."""
+
 
 class Attempt(ABC):
     """What pulling and pushing have in common: a queue of requests, and other ways to come back to.
@@ -272,6 +276,18 @@ class Attempt(ABC):
     def _settle(self, node: Node, maps: Change, request: Request) -> Change:
         """What becomes of an operator whose outputs are to get maps, and whose inputs come without theirs.
 
+        Raises:
+            Blocked: a rule refuses, or can not be asked, as the sizes and lists of the node contradict each other.
+        """
+        try:
+            return self._settled(node, maps, request)
+        except CONTRADICTIONS as error:
+            text = f"contradicts itself: {error or type(error).__name__}"
+            raise Blocked(maps.op.refuse("inconsistent", text), request) from error
+
+    def _settled(self, node: Node, maps: Change, request: Request) -> Change:
+        """The same for a node whose parts fit each other.
+
         First the rule for the inputs is asked, then the one for the outputs, which sees the operator as the first
         leaves it; what the first one owes on an output is due before the map that the output is to get.
 
@@ -327,6 +343,8 @@ class Attempt(ABC):
         node, rule = op.node, registry.rule(op.node)
         if node.refers_to_function_attributes:
             refusal = op.refuse("function-attribute", "gets an attribute from its function's call")
+        elif not node.outputs:
+            refusal = op.refuse("malformed", "has no output")
         elif node.missing_attribute is not None:
             refusal = op.refuse("malformed", f"lacks its attribute '{node.missing_attribute}'")
         elif rule is None:

@@ -176,7 +176,7 @@ def _add_activations(gone: Price, come: Price, removed: list[Source], made: Stat
     for source in removed:
         readers = source.output.value_readers
         node = readers[0][0] if source.output.has_one_reader else None
-        output = None if node is None else node.outputs[0]
+        output = None if node is None or not node.outputs else node.outputs[0]
         if node is None or output is None or node.op_type not in _INSIDE:
             continue
         if not source.is_normalization:

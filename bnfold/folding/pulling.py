@@ -102,8 +102,9 @@ class PullAttempt(Attempt):
         ceased = dict.fromkeys(earlier.wanted if earlier else (), NO_MAP)
         for index, placed in {**ceased, **change.wanted}.items():
             wire = op.input(index)
-            if wire is not None:
-                self._pass_on_to(wire, placed, request, [(op.node, index)])
+            if wire is None:
+                raise Blocked(op.refuse("malformed", f"has no input {index}"), request)
+            self._pass_on_to(wire, placed, request, [(op.node, index)])
 
     def _take(self, maps: Change, taken: Taken, request: Request) -> None:
         refusal = refuse_rounding(maps.op, taken) or self._refuse_protected(maps.op, taken)

@@ -74,7 +74,7 @@ def _formed(
     kind, opset = shapes.elem_type(wire), wire.scope.opsets.get(ONNX_DOMAIN, 0)
     if kind not in FLOATS or opset < 7 or not _fits(residual, kind) or len(placed.axes) > 1:
         return None
-    if shape is None and not placed.is_uniform:
+    if not placed.is_uniform and (shape is None or max(placed.axes) >= len(shape)):
         return None
     size = shape[1] if shape is not None and len(shape) >= 2 else None
     residual = replace(

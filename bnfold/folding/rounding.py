@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto
 
 from bnfold.folding.quantized import Requantized, requantized
 from bnfold.model.constants import Constant
 from bnfold.model.magnitudes import largest_magnitudes
 from bnfold.model.quantized import largest_stored, type_of
-from bnfold.model.tensors import Array, keeps_range, largest, round_to, smallest_normal, type_name
+from bnfold.model.tensors import FLOATS, Array, keeps_range, largest, round_to, smallest_normal, type_name
 from bnfold.ops.rule import NOTHING, Operator, Refusal, Rescale, Taken
 
 
@@ -30,8 +29,9 @@ def refuse_rounding(op: Operator, taken: Taken) -> Refusal | None:
 
 
 def _refuse_constant(op: Operator, index: int, rescale: Rescale) -> Refusal | None:
+    op.rescaled_shape(index, rescale)  # to be sure that there is one
     kind = op.float_type(index)
-    if kind == TensorProto.UNDEFINED:
+    if kind not in FLOATS:
         return op.refuse("unknown-type", "has a type that is not known, so neither is that of its new constant")
     if _surely_fits(op, index, rescale, kind):
         return None

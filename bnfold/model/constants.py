@@ -118,12 +118,12 @@ class Constants:
         known = [operand for operand in operands if operand is not None]
         if len(known) != len(operands):
             return None
-        if node.op_type == "Constant":
-            return _constant(node, self.base_dir)
-        if node.op_type == "CastLike":
-            to = self.shapes.elem_type(node.inputs[1])
-            return derived(node, known, lambda: cast_to(known[0], to))
         try:
+            if node.op_type == "Constant":
+                return _constant(node, self.base_dir)
+            if node.op_type == "CastLike":
+                to = self.shapes.elem_type(node.inputs[1])
+                return derived(node, known, lambda: cast_to(known[0], to))
             if node.op_type == "Split":
                 return derived(node, known, lambda: moved(node, known, piece(value.output_index)))
             return derived(node, known, lambda: EVALUATORS[node.op_type](node, known))

@@ -210,7 +210,7 @@ class Scope:
         found = self.values.get(name)
         if found is None:
             if isinstance(name, bytes):
-                _refuse_bytes(name)
+                refuse_bytes(name)
             found = self.values[name] = Value(name, self)
         return found
 
@@ -325,7 +325,7 @@ def _opsets(imports: Any) -> dict[str, int]:  # noqa: ANN401 (protobuf's repeate
     return found
 
 
-def _refuse_bytes(*names: str | bytes) -> None:
+def refuse_bytes(*names: str | bytes) -> None:
     """Protobuf gives a string as bytes where it is not UTF-8.
 
     Raises:
@@ -339,7 +339,7 @@ def _refuse_bytes(*names: str | bytes) -> None:
 def _define_values(scope: Scope) -> None:
     """Enter the names that the scope defines: inputs, initializers, outputs of its nodes."""
     proto = scope.proto
-    _refuse_bytes(proto.name)
+    refuse_bytes(proto.name)
     for entry in proto.input:
         value = scope.define(entry.name if isinstance(entry, ValueInfoProto) else entry)
         if value.is_input and value.name:
@@ -355,7 +355,7 @@ def _define_values(scope: Scope) -> None:
             scope.define(sparse.values.name)
     for index, node_proto in enumerate(proto.node):
         op_type, domain = node_proto.op_type, node_proto.domain
-        _refuse_bytes(op_type, domain, node_proto.name)
+        refuse_bytes(op_type, domain, node_proto.name)
         domain = ONNX_DOMAIN if domain == "ai.onnx" else domain
         node = Node(node_proto, Address(scope.number, index), scope, op_type, domain)
         node.outputs = tuple([_produced(scope, node, k, name) for k, name in enumerate(node_proto.output)])

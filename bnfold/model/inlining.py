@@ -18,7 +18,7 @@ from typing import TypeAlias
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
 from bnfold.model.calls import Calls, called_by, called_keys, key_of, outermost
-from bnfold.model.graph import ONNX_DOMAIN, Address, Node, Scope, scope_protos, subgraphs
+from bnfold.model.graph import ONNX_DOMAIN, Address, Node, Scope, refuse_bytes, scope_protos, subgraphs
 from bnfold.model.names import Names
 from bnfold.model.patch import _appended, _keep_only
 
@@ -275,6 +275,7 @@ def _resolve_attributes(node: NodeProto, attributes: Mapping[str, AttributeProto
         if not attribute.ref_attr_name:
             continue
         found, name = attributes.get(attribute.ref_attr_name), attribute.name
+        refuse_bytes(name)
         if found is None:
             node.attribute.remove(attribute)
             continue

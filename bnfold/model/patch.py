@@ -117,6 +117,7 @@ class _Dead:
         self.nodes: set[Address] = set(patch.removed)
         self.values: set[Value] = set()
         self._patch = patch
+        self._graph = graph
         inserted = (*patch.behind.items(), *patch.in_front.items())
         new = [(at.scope, node) for at, nodes in inserted for node in nodes]
         read = ((scope, graph.scopes[scope].find(name), name) for scope, node in new for name in node.input)
@@ -147,9 +148,13 @@ class _Dead:
             pending.extend(v for v in node.inputs if v is not None)
 
     def _is_alive(self, value: Value) -> bool:
-        if value.is_output or (value.scope.number, value.name) in self._read_by_new:
+        if value.is_output or (value.scope.number, value.name) in self._read_by_new or self._is_fed(value):
             return True
         return any(self._still_reads(node, index) for node, index in value.readers)
+
+    def _is_fed(self, value: Value) -> bool:
+        """Whether a caller may feed the value, or not: then it stays an input, though nothing reads it."""
+        return self._graph.is_overridable(value) and value.name not in self._patch.delisted
 
     def _still_reads(self, node: Node, index: int) -> bool:
         return node.address not in self.nodes and index not in self._patch.inputs.get(node.address, {})

@@ -7,8 +7,11 @@ from math import prod
 from typing import NamedTuple, TypeAlias
 
 from google.protobuf.message import EncodeError
-from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, shape_inference
+from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, shape_inference
+from onnx.checker import ValidationError
+from onnx.shape_inference import InferenceError
 
+from bnfold.model.bounded import bounded_memory
 from bnfold.model.calls import Calls
 from bnfold.model.graph import ONNX_DOMAIN, Graph, Value, scope_protos
 from bnfold.values import cached_property
@@ -16,6 +19,10 @@ from bnfold.values import cached_property
 Dim: TypeAlias = int | str | None
 """A number, a symbol that means the same number everywhere, or nothing known."""
 Shape: TypeAlias = tuple[Dim, ...]
+
+ROOM, ROOM_PER_BYTE = 1 << 30, 64
+"""How much memory shape inference may take: so much, and so much for each byte of the graph. Behind a shape that is
+said to have 2^31 axes it makes a list of as many."""
 
 SMALL = 64
 """Tensors of up to this many elements may be shapes that other operators take; shape inference sees their values."""
@@ -135,8 +142,9 @@ def _is_unknown(value: Value, found: list[_Scope]) -> bool:
 
 def _infer(skeleton: ModelProto) -> ModelProto:
     try:
-        return shape_inference.infer_shapes(skeleton, data_prop=True)
-    except (shape_inference.InferenceError, checker.ValidationError, EncodeError, ValueError, RuntimeError):
+        with bounded_memory(ROOM + ROOM_PER_BYTE * skeleton.ByteSize()):
+            return shape_inference.infer_shapes(skeleton, data_prop=True)
+    except (InferenceError, ValidationError, EncodeError, ValueError, RuntimeError, MemoryError):
         return skeleton  # shapes are a convenience: without them fewer rules apply, none applies wrongly
 
 

@@ -92,7 +92,7 @@ def to_array(tensor: TensorProto, base_dir: Path | None) -> Array:
         if data:
             tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
         return np.asarray(numpy_helper.to_array(tensor))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"tensor '{tensor.name}' does not hold what it declares: {error}") from error
 
 

@@ -90,6 +90,10 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "The value is an output of the graph too, which has to stay what it is.",
             "take the value off the outputs of the graph",
         ),
+        "inconsistent": Code(
+            "Sizes, ranks or lists that the operator puts together do not fit each other.",
+            "repair the model: onnxruntime does not run it either",
+        ),
         "legacy-broadcast": Code(
             "The operator broadcasts by the rules before opset 7.",
             "convert the model to opset 7 or newer (onnx.version_converter)",

@@ -202,6 +202,8 @@ def float_constant(op: Operator, index: int, role: str) -> Constant | Refusal:
     """A constant input in a type that bnfold computes with."""
     constant = op.constant(index)
     if constant is not None and constant.is_float:
+        if role == "weight" and constant.rank < 2:
+            return op.refuse("malformed", f"has a weight of {constant.rank} axes")
         return constant
     if not op.has(index):
         return op.refuse("malformed", f"has no {role}")

@@ -161,12 +161,18 @@ class Operator:
 
     def _rescaled(self, index: int, rescale: Rescale) -> Constant:
         """A constant as an earlier answer leaves it, in float64 and not rounded; computed when asked for."""
-        bare = rescale.of == NOTHING
-        base = None if bare else self.base(index, rescale)
-        parts = [() if base is None else base.shape, rescale.factor.shape]
-        shape = broadcast(*parts, () if rescale.offset is None else rescale.offset.shape)
+        base = None if rescale.of == NOTHING else self.base(index, rescale)
         kind = self.float_type(index) if base is None else base.elem_type
-        return Constant(shape, kind, lambda: self.rescaled(index, rescale))
+        return Constant(self.rescaled_shape(index, rescale), kind, lambda: self.rescaled(index, rescale))
+
+    def rescaled_shape(self, index: int, rescale: Rescale) -> tuple[int, ...]:
+        """The shape of the new numbers of an input.
+
+        Raises:
+            ValueError: the factor or the offset does not fit the constant.
+        """
+        base = () if rescale.of == NOTHING else self.base(index, rescale).shape
+        return broadcast(base, rescale.factor.shape, () if rescale.offset is None else rescale.offset.shape)
 
     def float_type(self, index: int) -> int:
         """The element type for a constant input: its own, else that of the operator's floats; 0 when unknown."""

@@ -18,6 +18,10 @@ from bnfold.ops.rule import Operator
 
 Table: TypeAlias = npt.NDArray[np.float64]
 
+MOST_ENTRIES = 2**24
+"""How large a table may be; a larger one is as good as one of unknown size. The taps of a window that the size of the
+input and a few numbers make are as many as somebody wants."""
+
 STATIC_SPACE = "give the model a static height and width, so that its padding can be worked out"
 """What unblocks a refusal for padding where `has_static_space` is false."""
 
@@ -148,6 +152,8 @@ def _table(axis: _Axis) -> Table | None:
         return None
     count, begin = _placed(axis, axis.size)
     # [o, 1] + [t] -> [o, t]
+    if count * axis.taps > MOST_ENTRIES:
+        return None
     at = np.arange(max(count, 0))[:, None] * axis.stride + np.arange(axis.taps) * axis.dilation - begin
     return np.asarray((at >= 0) & (at < axis.size), np.float64)
 
@@ -164,6 +170,8 @@ def _transposed_table(op: Operator, k: int, axis: _Axis) -> Table | None:
             return None
         begin = total // 2 if axis.auto_pad == "SAME_UPPER" else total - total // 2
     # [o, 1] - [t] -> [o, t]
+    if count * axis.taps > MOST_ENTRIES:
+        return None
     at = np.arange(max(count, 0))[:, None] + begin - np.arange(axis.taps) * axis.dilation
     return np.asarray((at >= 0) & (at <= axis.stride * (axis.size - 1)) & (at % axis.stride == 0), np.float64)
 

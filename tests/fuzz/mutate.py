@@ -25,15 +25,15 @@ OPERATORS = (
     "PRelu", "Clip", "Cast", "CastLike", "Dropout", "Identity", "MaxPool", "AveragePool", "GlobalAveragePool", "LpPool",
     "GlobalMaxPool", "ReduceMean", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Pad", "Resize",
     "Upsample", "DepthToSpace", "SpaceToDepth", "Concat", "Split", "Sum", "Max", "Min", "Where", "Expand", "Tile",
-    "Gather", "Shape", "Size", "Constant", "ConstantOfShape", "DequantizeLinear", "QuantizeLinear", "If", "Loop", "Scan",
-    "Sqrt", "Neg", "Abs", "Exp", "Log", "Pow", "Reciprocal", "Range", "InstanceNormalization",
+    "Gather", "Shape", "Size", "Constant", "ConstantOfShape", "DequantizeLinear", "QuantizeLinear", "If", "Loop",
+    "Scan", "Sqrt", "Neg", "Abs", "Exp", "Log", "Pow", "Reciprocal", "Range", "InstanceNormalization",
 )  # fmt: skip
 ATTRIBUTES = (
     "axis", "axes", "perm", "group", "pads", "strides", "dilations", "kernel_shape", "auto_pad", "epsilon", "alpha",
     "beta", "transA", "transB", "to", "blocksize", "mode", "keepdims", "split", "num_outputs", "training_mode",
-    "is_test", "spatial", "broadcast", "value", "value_ints", "min", "max", "ceil_mode", "count_include_pad", "allowzero",
-    "starts", "ends", "shape", "block_size", "output_dtype", "p", "scales", "coordinate_transformation_mode",
-    "output_padding", "output_shape", "noop_with_empty_axes", "nearest_mode", "tiles",
+    "is_test", "spatial", "broadcast", "value", "value_ints", "min", "max", "ceil_mode", "count_include_pad",
+    "allowzero", "starts", "ends", "shape", "block_size", "output_dtype", "p", "scales",
+    "coordinate_transformation_mode", "output_padding", "output_shape", "noop_with_empty_axes", "nearest_mode", "tiles",
 )  # fmt: skip
 CPP = FieldDescriptor
 """Kinds of fields by the name that protobuf has for them."""
@@ -105,7 +105,8 @@ def _change_structure(model: ModelProto, donor: ModelProto, rng: random.Random) 
     if rng.random() < 0.15:
         _graft(message, donor, rng)
     elif rng.random() < 0.15 or not filled:
-        _change_field(message, rng.choice(message.DESCRIPTOR.fields), model, rng)
+        fields: list[FieldDescriptor] = list(message.DESCRIPTOR.fields)
+        _change_field(message, rng.choice(fields), model, rng)
     else:
         _change_field(message, rng.choice(filled), model, rng)
 
@@ -139,7 +140,7 @@ def _change_field(message: Message, field: FieldDescriptor, model: ModelProto, r
         setattr(message, field.name, _value(field, getattr(message, field.name), model, rng))
 
 
-def _change_repeated(values: Any, field: FieldDescriptor, model: ModelProto, rng: random.Random) -> None:  # noqa: ANN401
+def _change_repeated(values: Any, field: FieldDescriptor, model: ModelProto, rng: random.Random) -> None:
     way, is_message = rng.randrange(4), field.message_type is not None
     if way == 0 and len(values):
         del values[rng.randrange(len(values))]
@@ -154,7 +155,7 @@ def _change_repeated(values: Any, field: FieldDescriptor, model: ModelProto, rng
         values.append(_value(field, values[0] if values else None, model, rng))
 
 
-def _exchange(values: Any, is_message: bool, rng: random.Random) -> None:  # noqa: ANN401, FBT001
+def _exchange(values: Any, is_message: bool, rng: random.Random) -> None:
     one, other = rng.randrange(len(values)), rng.randrange(len(values))
     if not is_message:
         values[one], values[other] = values[other], values[one]
@@ -165,7 +166,7 @@ def _exchange(values: Any, is_message: bool, rng: random.Random) -> None:  # noq
     values[other].CopyFrom(kept)
 
 
-def _value(field: FieldDescriptor, old: Any, model: ModelProto, rng: random.Random) -> Any:  # noqa: ANN401
+def _value(field: FieldDescriptor, old: Any, model: ModelProto, rng: random.Random) -> Any:
     """Another value for a field that is no message."""
     if field.enum_type is not None:
         return rng.choice([value.number for value in field.enum_type.values])

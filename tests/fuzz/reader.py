@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fuzz.watched import Watch
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
@@ -23,6 +22,7 @@ from bnfold.model.mapped_file import open_skeleton, skeleton_of
 from bnfold.model.references import Range, Segment, materialized
 from bnfold.model.skeleton import Skeleton
 from bnfold.model.streaming import segments
+from fuzz.watched import Watch
 
 THRESHOLDS = (16, 200)
 """From how many bytes on a tensor is a reference, instead of 4096: the models are small."""

@@ -6,23 +6,27 @@
     python tests/fuzz/run.py reader FILE...                     # these files alone, as a finding is looked at
 
 atheris (`pip install atheris`, for Python 3.11) keeps what reaches code that nothing has reached before, and changes
-that further. Without it, models of the corpus are changed at random. Either way a run is the same for the same seed, but
-for atheris' own sense of time. It ends at the first finding: an exception that is no `BnfoldError`, a model that is not
-what it has to be, more than `SECONDS` or `MEMORY` for one, a crash. The finding is written to a file, and named.
+that further. Without it, models of the corpus are changed at random, and a run is the same for the same seed. It ends
+at the first finding: an exception that is no `BnfoldError`, a model that is not what it has to be, more than `SECONDS`
+or `MEMORY` for one, a crash. The finding is written to a file, and named.
 """
 
 from __future__ import annotations
 
 import argparse
-import faulthandler
+import mmap
+import os
 import random
 import resource
+import signal
+import struct
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from fuzz import seeds
@@ -33,6 +37,11 @@ MEMORY = 3 << 30
 
 STRUCTURED = 0.75
 """How many changes are of a model's structure where the target is `fold`; of the reader, the others are."""
+
+LONGEST = 8192
+"""How many bytes a model has at most."""
+
+HEAD = struct.Struct("<qq")
 
 Target = Callable[[bytes], None]
 
@@ -57,50 +66,96 @@ def changed(name: str, data: bytes, other: bytes, rng: random.Random) -> bytes:
     return (mutated_model if structured else mutated_bytes)(data, other, rng)
 
 
-def run_plain(name: str, target: Target, corpus: Sequence[bytes], runs: int, seed: int) -> bytes | None:
-    """Change models of the corpus at random, a few times each; the first finding."""
-    rng = random.Random(seed)
-    done = 0
-    while done < runs:
-        data = rng.choice(corpus)
-        for _ in range(min(rng.choice((1, 1, 2, 3, 6)), runs - done)):
-            data = changed(name, data, rng.choice(corpus), rng)
-            done += 1
-            if not is_harmless(target, data):
-                return data
-    return None
+class Last:
+    """The model that is being tried, where it outlasts the process that tries it."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, HEAD.size + LONGEST)
+
+    def note(self, count: int, data: bytes) -> None:
+        """Remember the model that is tried next, and how many have been with it."""
+        self._shared[: HEAD.size + len(data)] = HEAD.pack(count, len(data)) + data
+
+    @property
+    def count(self) -> int:
+        """How many have been tried."""
+        return int(HEAD.unpack_from(self._shared)[0])
+
+    @property
+    def data(self) -> bytes:
+        """The model that was noted last."""
+        return self._shared[HEAD.size : HEAD.size + HEAD.unpack_from(self._shared)[1]]
 
 
-def is_harmless(target: Target, data: bytes) -> bool:
-    """Whether the target makes of the data what it has to; else it is said why."""
-    faulthandler.dump_traceback_later(SECONDS, exit=True)
-    try:
-        target(data)
-    except BaseException:  # noqa: BLE001 (whatever it is, it is a finding)
-        traceback.print_exc()
-        return False
-    finally:
-        faulthandler.cancel_dump_traceback_later()
-    return True
+def run_apart(attempt: Callable[[Target], None], target: Target) -> bytes | None:
+    """Try models in a process of its own; the one that it ended with, if it did not end well.
 
-
-def run_guided(name: str, target: Target, corpus: Sequence[bytes], runs: int, seed: int, folder: Path) -> bytes | None:
-    """The same with atheris; it ends the process by itself, so this is done in one of its own."""
-    import os
-
+    Args:
+        attempt: calls what it is given with one model after the other.
+        target: what is to be tried; what it raises ends the process.
+    """
+    last = Last()
     child = os.fork()
     if not child:
-        _run_atheris(name, target, corpus, runs, seed, folder)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    found = sorted(folder.glob("finding-*"))
-    if status and not found:
-        raise SystemExit(f"atheris ended with {status}, and left no file")
-    return found[0].read_bytes() if found else None
+        _try(attempt, target, last)
+    seen, deadline = -1, time.monotonic() + SECONDS
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        time.sleep(0.1)
+        if last.count != seen:
+            seen, deadline = last.count, time.monotonic() + SECONDS
+        elif time.monotonic() > deadline:
+            print(f"more than {SECONDS} s for one model", file=sys.stderr)
+            os.kill(child, signal.SIGKILL)
+            deadline = float("inf")
+    return last.data if ended[1] else None
 
 
-def _run_atheris(
-    name: str, target: Target, corpus: Sequence[bytes], runs: int, seed: int, folder: Path
-) -> None:
+def _try(attempt: Callable[[Target], None], target: Target, last: Last) -> NoReturn:
+    """In the new process."""
+    count = 0
+
+    def noted(data: bytes) -> None:
+        nonlocal count
+        count += 1
+        last.note(count, data)
+        try:
+            target(data)
+        except BaseException:  # noqa: BLE001 (whatever it is, it is a finding)
+            traceback.print_exc()
+            os._exit(1)
+
+    attempt(noted)
+    os._exit(0)
+
+
+def these(models: Sequence[bytes]) -> Callable[[Target], None]:
+    """These models, one after the other."""
+
+    def attempt(target: Target) -> None:
+        for data in models:
+            target(data)
+
+    return attempt
+
+
+def plainly(name: str, corpus: Sequence[bytes], runs: int, seed: int) -> Callable[[Target], None]:
+    """Models of the corpus changed at random, a few times each."""
+
+    def attempt(target: Target) -> None:
+        rng = random.Random(seed)
+        left = runs
+        while left:
+            data = rng.choice(corpus)
+            for _ in range(min(rng.choice((1, 1, 2, 3, 6)), left)):
+                data = changed(name, data, rng.choice(corpus), rng)[:LONGEST]
+                left -= 1
+                target(data)
+
+    return attempt
+
+
+def guidedly(name: str, corpus: Sequence[bytes], runs: int, seed: int, folder: Path) -> Callable[[Target], None]:
+    """The same with atheris, which keeps what reaches new code."""
     import atheris
 
     place = folder / "corpus"
@@ -110,18 +165,18 @@ def _run_atheris(
 
     def change(data: bytes, largest: int, seed: int) -> bytes:
         rng = random.Random(seed)
-        if name == "reader" and rng.random() < 0.5:
+        if name == "reader" and rng.random() < STRUCTURED:
             return bytes(atheris.Mutate(data, largest))
         return changed(name, data, rng.choice(corpus), rng)[:largest]
 
-    options = {"atheris_runs": runs, "seed": seed, "timeout": SECONDS, "rss_limit_mb": 4096, "max_len": 4096}
-    flags = [f"-{key}={value}" for key, value in options.items()]
-    atheris.Setup(
-        [sys.argv[0], *flags, f"-artifact_prefix={folder}/finding-", "-print_final_stats=1", "-verbosity=1", str(place)],
-        target,
-        custom_mutator=change,
-    )
-    atheris.Fuzz()
+    def attempt(target: Target) -> None:
+        # Time, memory and signals are looked after here, and not by atheris, which leaves no file where it is killed.
+        options = {"atheris_runs": runs, "seed": seed or 1, "max_len": LONGEST, "timeout": 0, "rss_limit_mb": 0}
+        flags = [f"-{key}={value}" for key, value in options.items()]
+        atheris.Setup([sys.argv[0], *flags, f"-artifact_prefix={folder}/", str(place)], target, custom_mutator=change)
+        atheris.Fuzz()
+
+    return attempt
 
 
 def main() -> int:
@@ -158,13 +213,11 @@ def _fuzz(asked: argparse.Namespace, folder: Path, *, guided: bool) -> int:
     limit = _virtual() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     if asked.files:
-        return int(not all([is_harmless(target, file.read_bytes()) for file in asked.files]))
+        return int(run_apart(these([file.read_bytes() for file in asked.files]), target) is not None)
     corpus = [path.read_bytes() for path in sorted(seeds.CORPUS.iterdir())]
     begun = time.monotonic()
-    if guided:
-        found = run_guided(asked.target, target, corpus, asked.runs, asked.seed, folder)
-    else:
-        found = run_plain(asked.target, target, corpus, asked.runs, asked.seed)
+    how = (asked.target, corpus, asked.runs, asked.seed)
+    found = run_apart(guidedly(*how, folder) if guided else plainly(*how), target)
     if found is not None:
         place = Path(f"finding-{asked.target}.onnx")
         place.write_bytes(found)

@@ -1,6 +1,6 @@
 """The corpus: small models of every kind that bnfold knows something about.
 
-    python tests/fuzz/seeds.py     # write tests/fuzz/corpus afresh
+python tests/fuzz/seeds.py     # write tests/fuzz/corpus afresh
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -56,7 +58,8 @@ FOLDING = {
     "y = BatchNormalization (t, i, a, a, a)",
     "half": "i = Cast <to = 10> (x) t = Conv (i, v) y = BatchNormalization (t, h, h, h, h)",
     "clip": "t = Conv (x, w) u = Clip (t, s) r = Dropout (u) y = BatchNormalization (r, {p})",
-    "branches": "t = Conv (x, w) y = If (cond) <then_branch = yes () => (float[] i) {{ i = BatchNormalization (x, {p}) }}, "
+    "branches": "t = Conv (x, w) y = If (cond) <"
+    "then_branch = yes () => (float[] i) {{ i = BatchNormalization (x, {p}) }}, "
     "else_branch = no () => (float[] j) {{ j = Identity (t) }}>",
     "training": "t = Conv (x, w) y, i, j = BatchNormalization <training_mode = 1> (t, {p})",
     "matmul": "u = Reshape (x, rows) t = MatMul (u, k2) y = Add (t, a)",
@@ -74,14 +77,15 @@ def folding_model(nodes: str, opset: int = 20) -> ModelProto:
     read = set(re.findall(r"\w+", nodes)) | {"a"}
     entries = re.split(r"[|\n]", CONSTANTS.strip())
     constants = ", ".join(entry for entry in entries if entry.split()[1] in read)
-    text = f'<ir_version: 10, opset_import: ["" : {opset}]> g (float[1,2,4,4] x, bool cond) => (float[] y) <{constants}>'
+    text = (
+        f'<ir_version: 10, opset_import: ["" : {opset}]> g (float[1,2,4,4] x, bool cond) => (float[] y) <{constants}>'
+    )
     return onnx.parser.parse_model(f"{text} {{ {nodes.format(p=PARAMETERS)} }}")
 
 
 def models() -> Iterator[tuple[str, ModelProto]]:
     """Every model of the corpus, with its name."""
-    import refusals
-
+    refusals: Any = import_module("refusals")
     for name, example in refusals.EXAMPLES.items():
         yield f"refused_{name}", example.model
     for name, nodes in FOLDING.items():

@@ -190,5 +190,6 @@ def _report(result: bnfold.FoldResult) -> Report:
         report.gone[folded.direction] += 1
     for outcome in result.plan.outcomes:
         if outcome.refusal is not None:
+            assert outcome.refusal.code != "inconsistent", f"no node contradicts itself here: {outcome.refusal.text}"
             report.stayed[outcome.refusal.code] += 1
     return report
