@@ -105,7 +105,7 @@ def _change_structure(model: ModelProto, donor: ModelProto, rng: random.Random) 
     if rng.random() < 0.15:
         _graft(message, donor, rng)
     elif rng.random() < 0.15 or not filled:
-        fields: list[FieldDescriptor] = list(message.DESCRIPTOR.fields)
+        fields: Any = message.DESCRIPTOR.fields
         _change_field(message, rng.choice(fields), model, rng)
     else:
         _change_field(message, rng.choice(filled), model, rng)

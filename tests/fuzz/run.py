@@ -171,7 +171,7 @@ def guidedly(name: str, corpus: Sequence[bytes], runs: int, seed: int, folder: P
 
     def attempt(target: Target) -> None:
         # Time, memory and signals are looked after here, and not by atheris, which leaves no file where it is killed.
-        options = {"atheris_runs": runs, "seed": seed or 1, "max_len": LONGEST, "timeout": 0, "rss_limit_mb": 0}
+        options = {"atheris_runs": runs, "seed": seed or 1, "max_len": LONGEST, "timeout": 10**6, "rss_limit_mb": 0}
         flags = [f"-{key}={value}" for key, value in options.items()]
         atheris.Setup([sys.argv[0], *flags, f"-artifact_prefix={folder}/", str(place)], target, custom_mutator=change)
         atheris.Fuzz()
