@@ -48,6 +48,7 @@ class Tally:
     gone: Counter[str] = field(default_factory=Counter)
     stayed: Counter[str] = field(default_factory=Counter)
     levels: Counter[str] = field(default_factory=Counter)
+    checked: Counter[str] = field(default_factory=Counter)
     made: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     sizes: list[int] = field(default_factory=list)
@@ -67,7 +68,7 @@ class Tally:
         self.counts["BatchNormalizations in them"] += network.used["BatchNormalization"]
         self.counts["put in"] += report.put_in
         self.counts["calibrated"] += report.calibrated
-        for name in ("gone", "stayed", "levels", "made", "refused"):
+        for name in ("gone", "stayed", "levels", "checked", "made", "refused"):
             getattr(self, name).update(getattr(report, name))
         self.off += [report.off] if report.levels else []
 
@@ -179,6 +180,7 @@ def figures(tally: Tally) -> dict[str, int | str]:
         "affines that stayed, or a part of them": tally.stayed.total(),
         "run by onnxruntime": ", ".join(f"{name}: {tally.levels[name]}" for name in levels),
         "loaded neither before nor after, by a fault of its optimiser": neither,
+        "every fifth also by `bnfold.check`": _listed(tally.checked),
         "off, of what the check tolerates: median, 99 %, most": ", ".join(f"{value:.2f}" for value in _spread(off)),
     }
 
@@ -222,7 +224,7 @@ def _summary(tally: Tally) -> None:
     print(f"{tally.next} networks in {tally.seconds:.0f} s, {1000 * tally.seconds / tally.next:.0f} ms each")
     for what, value in figures(tally).items():
         print(f"{what}: {value}")
-    for name in ("made", "refused", "gone", "stayed", "levels", "opsets", "operators"):
+    for name in ("made", "refused", "checked", "gone", "stayed", "levels", "opsets", "operators"):
         print(f"{name}: {_listed(Counter({str(key): n for key, n in getattr(tally, name).items()}))}")
 
 
