@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
@@ -31,6 +32,7 @@ from bnfold.errors import BnfoldError
 
 Source: TypeAlias = ModelProto | bytes | Path
 
+FORMS = ("proto", "bytes", "path")
 ENVIRONMENTS: tuple[Mapping[str, str], ...] = (
     {"PYTHONHASHSEED": "0", "BNFOLD_THREADS": "1"},
     {"PYTHONHASHSEED": "1", "BNFOLD_THREADS": "1"},
@@ -38,30 +40,30 @@ ENVIRONMENTS: tuple[Mapping[str, str], ...] = (
     {"PYTHONHASHSEED": "3", "BNFOLD_THREADS": "4"},
     {"PYTHONHASHSEED": "random"},
 )
+"""Of five processes; each gets its models in one of the forms."""
 SEED = 3
 
 
-def digests(numbers: range, seed: int = SEED) -> Iterator[str]:
-    """A line per network and change; the form of the source changes from line to line with the number."""
+def digests(numbers: range, form: str) -> Iterator[str]:
+    """A line per network and change."""
     with TemporaryDirectory() as folder:
         for number in numbers:
-            network = build(seed, number=number)
+            network = build(SEED, number=number)
             runs = _runs(network)
             for name, change in CHANGES.items():
                 if change.needs_data and not runs:
                     continue
-                yield f"{number} {name}: {_digest(network, name, _source(network.model, Path(folder)))}"
+                yield f"{number} {name}: {_digest(network, name, _source(network.model, form, Path(folder)))}"
 
 
-def _source(model: ModelProto, folder: Path) -> Source:
-    """The model as a ModelProto, as bytes or as a file: another one in each process, which must not matter."""
-    form = os.getpid() % 3
-    if form == 0:
+def _source(model: ModelProto, form: str, folder: Path) -> Source:
+    if form == "proto":
         return model
-    if form == 1:
-        return model.SerializeToString(deterministic=True)
+    stored = model.SerializeToString(deterministic=True)
+    if form == "bytes":
+        return stored
     path = folder / "model.onnx"
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    path.write_bytes(stored)
     return path
 
 
@@ -81,9 +83,9 @@ def _runs(network: Network) -> bool:
     return True
 
 
-def of_process(count: int, environment: Mapping[str, str]) -> list[str]:
+def of_process(count: int, environment: Mapping[str, str], form: str) -> list[str]:
     """The digests that a process of its own prints."""
-    command = [sys.executable, str(Path(__file__)), "--count", str(count)]
+    command = [sys.executable, str(Path(__file__)), "--count", str(count), "--form", form]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **environment}, check=True, timeout=7200
     )
@@ -92,7 +94,7 @@ def of_process(count: int, environment: Mapping[str, str]) -> list[str]:
 
 def differing(count: int) -> tuple[int, list[str]]:
     """How many digests each process gives, and those that are not the same in all."""
-    found = [of_process(count, environment) for environment in ENVIRONMENTS]
+    found = [of_process(count, one, form) for one, form in zip(ENVIRONMENTS, cycle(FORMS), strict=False)]
     assert len({len(lines) for lines in found}) == 1, "some of the processes made other calls"
     return len(found[0]), [one[0] for one in zip(*found, strict=True) if len(set(one)) > 1]
 
@@ -101,11 +103,12 @@ def main() -> int:
     """Print digests, or compare those of several processes."""
     parser = argparse.ArgumentParser(description="Digests of what bnfold makes of random networks.")
     parser.add_argument("--count", type=int, default=5)
+    parser.add_argument("--form", choices=FORMS, default=FORMS[0], help="in which bnfold gets the models")
     parser.add_argument("--compare", action="store_true")
     parser.add_argument("--record", action="store_true", help="write the figures down, for docs/reliability.md")
     given = parser.parse_args()
     if not given.compare:
-        for line in digests(range(given.count)):
+        for line in digests(range(given.count), given.form):
             print(line)
         return 0
     started = time.perf_counter()
