@@ -50,6 +50,7 @@ CHANGES: dict[str, Change] = {
     "keep statistics": Change(lambda m, _: bnfold.calibrate(m, keep_statistics=True), keeps=False, needs_data=False),
 }
 FOLDS = ("fold", "fold, no batchnorm")
+IDENTITIES = ("insert", "insert everywhere")
 CALIBRATIONS = ("calibrate", "calibrate, level by level")
 
 WAYS: tuple[tuple[str, ...], ...] = (

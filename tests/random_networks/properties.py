@@ -21,7 +21,7 @@ from bnfold.checking.tolerance import Precision, precision_of, tolerance_for
 from bnfold.errors import ModelError, UsageError
 from bnfold.model.external import all_tensors
 from random_networks.build import Network
-from random_networks.changes import CALIBRATIONS, CHANGES, FOLDS, WAYS, Result, needs_data
+from random_networks.changes import CALIBRATIONS, CHANGES, FOLDS, IDENTITIES, WAYS, Result, needs_data
 from random_networks.measured import have_the_statistics_that_they_see
 from random_networks.onnxruntime_levels import furthest, is_rounded, run_at
 
@@ -183,6 +183,8 @@ def _changed(state: State, name: str, network: Network, report: Report) -> None:
     wide, noise = _wide(result.model, network), state.noise
     if name in FOLDS and state.sifted:
         _is_exact_in_float64(before, name, network, state.wide)
+    if name in IDENTITIES and state.own is not None:
+        _is_identity(before, result.model, network)
     state.model, state.wide = result.model, wide
     if change.keeps:
         compare_outputs(f"{name}, rounded", state.expected, wide, max(_tolerance(state), 2 * EXACT))
@@ -242,6 +244,15 @@ def _is_exact_in_float64(before: ModelProto, name: str, network: Network, expect
     in_attributes = old and any(op_type in network.used for op_type in FROM_ATTRIBUTES)
     made = all_run_wide(folded, network.feeds)
     compare_outputs(f"{name}, in float64", expected, made, IN_ATTRIBUTES if in_attributes else EXACT)
+
+
+def _is_identity(before: ModelProto, after: ModelProto, network: Network) -> None:
+    """In float32 and float64 what is put in without data changes no bit (docs/insertion.md)."""
+    if network.options.kind not in (TensorProto.FLOAT, TensorProto.DOUBLE) or "Cast" in network.used:
+        return
+    one, other = (run_at(model, network.feeds, "off") for model in (before, after))
+    pairs = ((a, b) for values, others in zip(one, other, strict=True) for a, b in zip(values, others, strict=True))
+    assert all(np.array_equal(a, b, equal_nan=is_rounded(a)) for a, b in pairs), "an identity changes bits"
 
 
 def _wide(model: ModelProto, network: Network) -> Outputs:
