@@ -1,5 +1,8 @@
 """The same model gives the same bytes: in every process, from every form of source, folded once or again."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -71,3 +74,30 @@ def test_files_of_two_processes_and_of_a_fold_of_a_fold_are_the_same_bytes(form:
         made[name] = {file.name: file.read_bytes() for file in target.parent.iterdir()}
     assert made["one"] == made["other"] == made["again"]
     assert len(made["one"]) == (2 if form == "--external-data" else 1)
+
+
+TRAINING = """
+import hashlib, sys
+import numpy as np
+import torch
+import bnfold
+torch.set_num_threads(1)
+rng = np.random.default_rng(0)
+data = {"pixels": rng.standard_normal((64, 64)).astype(np.float32), "target": rng.integers(0, 10, 64)}
+result = bnfold.train(sys.argv[1], data, epochs=1)
+for model in (result.model, result.folded.model):
+    print(hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest())
+"""
+
+
+def test_trainings_of_two_processes_with_other_hash_seeds_make_the_same() -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    command = [sys.executable, "-W", "ignore", "-c", TRAINING, str(MODELS / "mlp.onnx")]
+    made = [
+        subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed}, check=True
+        ).stdout.split()
+        for seed in ("0", "1")
+    ]
+    assert made[0] == made[1]
+    assert len(set(made[0])) == 2
