@@ -4,14 +4,18 @@
 """
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import ModelProto, TensorProto, numpy_helper
 from random_models import Tally, levels_of, tried
 from random_networks import FAMILIES, build
-from random_networks.changes import CHANGES
-from random_networks.properties import way_of
+from random_networks.changes import CHANGES, Given, Result
+from random_networks.properties import SIFTED, way_of
 from random_networks.style import KINDS
+from support import Feeds
 
 SEED = 1
 CHUNK = 20
@@ -68,3 +72,56 @@ def test_fewer_blocks_make_a_smaller_network() -> None:
 def test_every_change_is_among_the_ways() -> None:
     made = {name for number in range(COUNT) for name in way_of(number, can_run=True)}
     assert made == CHANGES.keys()
+
+
+def a_weight_off(model: ModelProto) -> None:
+    """By a hundredth, in one channel."""
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.dims))
+    values = numpy_helper.to_array(weight).copy()
+    values[0] *= np.asarray(1.01, values.dtype)
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+
+
+def another_output(model: ModelProto) -> None:
+    model.graph.output[0].name += "_"
+    for node in model.graph.node:
+        node.output[:] = [f"{name}_" if f"{name}_" == model.graph.output[0].name else name for name in node.output]
+
+
+def a_weight_gone(model: ModelProto) -> None:
+    del model.graph.initializer[0]
+
+
+def another_text_each_time(model: ModelProto) -> None:
+    model.doc_string += "again"
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (a_weight_off, "is off by"),
+        (another_output, "inputs or outputs changed"),
+        (a_weight_gone, "invalid model"),
+        (another_text_each_time, "again: finds something"),
+    ],
+)
+def test_a_fold_with_a_fault_is_found_out(
+    fault: Callable[[ModelProto], None], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = CHANGES["fold"]
+
+    def wrong(model: Given, data: Sequence[Feeds]) -> Result:
+        result = right.make(model, data)
+        fault(result.model)
+        return result
+
+    number = next(k for k in range(COUNT) if way_of(k, can_run=True) == ("fold",) and k % SIFTED and _is_usual(k))
+    assert not isinstance(tried(SEED, number), str)
+    monkeypatch.setitem(CHANGES, "fold", replace(right, make=wrong))
+    assert told in str(tried(SEED, number))
+
+
+def _is_usual(number: int) -> bool:
+    """In float32, with something to fold."""
+    network = build(SEED, number=number)
+    return network.options.kind == TensorProto.FLOAT and network.used["Conv"] >= 2 and not network.style.training
