@@ -540,7 +540,7 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a file that can not be read to its end")
 def test_an_interrupt_ends_it_without_a_traceback(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "m.onnx")
-    command = [sys.executable, "-m", "bnfold", "fold", str(tmp_path / "m.onnx")]
+    command = [sys.executable, "-m", "bnfold", "fold", str(tmp_path / "m.onnx"), "--no-check", "-o", "out.onnx"]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
         (tmp_path / "m.onnx").open("wb"),  # opens once the other side reads

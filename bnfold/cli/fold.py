@@ -9,7 +9,7 @@ import typer
 
 from bnfold.cli import options as shared
 from bnfold.cli.console import files_of, open_console, protect
-from bnfold.cli.targets import distinct, make_folder, processes_of, target_of
+from bnfold.cli.targets import distinct, make_folder, processes_of, refuse_pipe, target_of
 from bnfold.cli.writing import write, write_proved
 from bnfold.errors import DifferenceFound
 
@@ -80,6 +80,7 @@ def fold(
         fold_many(models, processes, arguments)
         return
     model, target = models[0], target_of(models[0], output, out_dir)
+    refuse_pipe(model, is_named=bool(output), is_checked=check)
     from bnfold import report as reports
     from bnfold.folding.fold import fold as fold_model
     from bnfold.folding.options import Options

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
@@ -18,6 +20,9 @@ from bnfold.cli.signals import Ended, heard
 from bnfold.errors import BnfoldError, DifferenceFound
 
 DIFFERENT, BAD_INPUT, OWN_FAULT, INTERRUPTED = 1, 2, 3, 130
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""What stdout and stderr say when they can take no more. Whatever writes to files has its own words for it."""
 
 RARELY = 200_000
 """How many more objects there are before Python looks for cycles among them. The view of a graph is many objects that
@@ -89,14 +94,23 @@ def judged(command: Callable[[], object]) -> tuple[int, str]:
     except (KeyboardInterrupt, Ended) as ended:
         status, how = (ended.status, ended.how) if isinstance(ended, Ended) else (INTERRUPTED, "interrupted")
         return status, f"{how}; nothing was written"
+    except OSError as error:
+        if error.errno not in FULL:
+            return _fault()
+        return BAD_INPUT, f"what is to be shown can not be written: {error.strerror}"
     except Exception:  # noqa: BLE001 (the one place: whatever else arrives here is a fault of bnfold's own)
-        traceback.print_exc()
-        return OWN_FAULT, "this is a fault of bnfold's own; please report it with the lines above"
+        return _fault()
     return 0, ""
 
 
+def _fault() -> tuple[int, str]:
+    traceback.print_exc()
+    return OWN_FAULT, "this is a fault of bnfold's own; please report it with the lines above"
+
+
 def complain(text: str) -> None:
-    """Say on stderr what is wrong, on one line."""
+    """Say on stderr what is wrong, on one line; where that takes nothing, the exit status has to do."""
     from bnfold.report.printable import printable
 
-    print(f"bnfold: {printable(text)}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"bnfold: {printable(text)}", file=sys.stderr, flush=True)

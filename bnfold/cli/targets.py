@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +57,31 @@ def target_of(model: str, output: str | None, out_dir: str | None) -> Path:
     if output:
         return Path(output)
     return _in_folder(model, out_dir)
+
+
+def refuse_pipe(model: str, *, is_named: bool, is_checked: bool) -> None:
+    """Look at a model that can be read once, as /dev/stdin.
+
+    Raises:
+        UsageError: its result would have no place, or the check would read it again.
+    """
+    if _is_read_often(model):
+        return
+    if not is_named:
+        raise UsageError(f"'{model}' is a pipe, and there is no place beside it; say with --output where to write")
+    if is_checked:
+        raise UsageError(
+            f"'{model}' is a pipe, which can be read once, and the check reads the model again; give a file, or "
+            "--no-check"
+        )
+
+
+def _is_read_often(model: str) -> bool:
+    """Whether the model can be read again; of what is not there, whoever reads it tells."""
+    try:
+        return not (stat.S_ISFIFO(os.stat(model).st_mode) or stat.S_ISCHR(os.stat(model).st_mode))
+    except (OSError, ValueError):
+        return True
 
 
 def targets_of(models: Sequence[str], output: str | None, out_dir: str | None) -> list[Path]:

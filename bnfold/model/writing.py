@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ def staged(
     made = _Made(model, base_dir, fresh, origin, Form.called(form), had_data)
     with target_errors(target):
         place = Path(os.path.realpath(target))
+        if _is_open_already(target):
+            raise TargetError(f"'{target}' is what this process writes to already; name a file")
         if place.is_dir():
             raise TargetError(f"'{target}' is a folder; name a file in it")
         if place.exists() and not place.is_file():
@@ -78,6 +81,16 @@ def staged(
     finally:
         with undisturbed():
             work.discard()
+
+
+def _is_open_already(target: str | os.PathLike[str]) -> bool:
+    """Whether it is a name for an open file, as /dev/stdout is: what a shell has sent there would be replaced."""
+    ways = (os.path.realpath(os.path.dirname(os.path.abspath(target))), _link(target))
+    return any(re.match(r"/proc/[^/]+/(task/[^/]+/)?fd(/|$)", way) for way in ways)
+
+
+def _link(path: str | os.PathLike[str]) -> str:
+    return os.fspath(os.readlink(path)) if os.path.islink(path) else ""
 
 
 def _other_names(place: Path) -> list[str]:
