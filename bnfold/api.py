@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from onnx import ModelProto
@@ -22,6 +21,7 @@ from bnfold.inserting.calibrate import CalibrateResult
 from bnfold.inserting.insert import InsertResult
 from bnfold.inserting.options import Options as InsertOptions
 from bnfold.model.container import ModelLike, open_model
+from bnfold.model.scratch_folder import scratch_folder
 from bnfold.model.writing import staged
 from bnfold.report import check_table, describe_failure, describe_kept
 from bnfold.runtime import open_session
@@ -301,7 +301,7 @@ def _prove(result: _folding.FoldResult) -> None:
         DifferenceFound: they do not compute the same, or the comparison shows nothing.
     """
     container = result.container
-    with TemporaryDirectory(prefix="bnfold-") as folder:
+    with scratch_folder() as folder:
         before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
         with staged(container.proto, before, container.base_dir, origin=container.origin, is_changed=False) as work:
             work.commit()

@@ -16,6 +16,7 @@ import pytest
 from faults.cases import listing, network, parts, plain, save
 
 import bnfold
+from bnfold.model.scratch_folder import scratch_folder
 from bnfold.model.staging import Staged
 from bnfold.model.sweeping import sweep
 from bnfold.model.temporary import SUFFIX, Temporary
@@ -295,3 +296,61 @@ def test_a_name_that_is_taken_in_the_last_moment_is_not_overwritten(
     bnfold.fold(folder / "e.onnx").save(folder / "out.onnx")
     assert (folder / "out.onnx.data").read_bytes() == b"of somebody else"
     assert set(parts(folder, "out.onnx")) == {"out.onnx", "out.onnx.1.data"}
+
+
+# --- temporary folders -----------------------------------------------------------------------------------------------
+
+
+def test_a_temporary_folder_of_a_killed_process_goes_when_the_next_one_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = """
+import os, signal, sys, time
+from bnfold.model.scratch_folder import scratch_folder
+with scratch_folder() as folder:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "large.npy").write_bytes(bytes(1000))
+    print("made", flush=True)
+    time.sleep(60)
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("bnfold-models", "bnfold-abcdefgh", f"bnfold-abcdefgh{SUFFIX}"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "precious").touch()
+    others = names(tmp_path)
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with scratch_folder() as own:
+            assert len(names(tmp_path)) == len(others) + 2, "a living process keeps its folder"
+        assert not own.exists()
+        process.kill()
+        process.wait()
+    assert len(names(tmp_path)) == len(others) + 1
+    with scratch_folder() as own:
+        assert names(tmp_path) == sorted([*others, own.name])
+    assert names(tmp_path) == others
+
+
+def test_an_interrupt_between_a_block_and_its_end_leaves_nothing_either(folder: Path) -> None:
+    """What a signal raises in contextlib's own code never gets to the generator, and bnfold ends without collecting."""
+    script = f"""
+import contextlib, os
+import bnfold
+from bnfold.cli.leaving import leave
+def interrupted(*_):
+    raise KeyboardInterrupt
+result = bnfold.fold({str(folder / "e.onnx")!r})
+staging = result.staged({str(folder / "out.onnx")!r})
+staging.__enter__()
+contextlib._GeneratorContextManager.__exit__ = interrupted
+if not os.fork():
+    leave(0)  # a process that was forked takes nothing away
+os.wait()
+assert os.path.exists({str(folder / "out.onnx.data")!r})
+leave(0)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert names(folder) == ["e.onnx", "e.onnx.in", "m.onnx"]

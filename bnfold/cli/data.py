@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from bnfold.errors import UsageError
@@ -40,7 +39,11 @@ def first_of(batches: Batches | None) -> Iterator[list[str] | None]:
         return
     import numpy as np
 
-    with TemporaryDirectory(prefix="bnfold-") as folder:
+    from bnfold.model.scratch_folder import scratch_folder
+    from bnfold.model.staging import target_errors
+
+    with scratch_folder() as folder:
         path = Path(folder, "first-batch.npz")
-        np.savez(path, allow_pickle=False, **dict(next(iter(batches))))
+        with target_errors(path):
+            np.savez(path, allow_pickle=False, **dict(next(iter(batches))))
         yield [str(path)]

@@ -15,7 +15,7 @@ from bnfold.model.flushing import flushing
 from bnfold.model.references import Segment
 from bnfold.model.sweeping import claim, sweep
 from bnfold.model.temporary import SUFFIX, Temporary, stem_for
-from bnfold.model.undisturbed import undisturbed
+from bnfold.model.undisturbed import Closing
 
 
 class Staged:
@@ -149,6 +149,7 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     place = Path(os.path.realpath(target))
     sweep(place.parent)
     made = Temporary(Path(f"{stem_for(place)}.model{SUFFIX}"), 0o600 if place.exists() else 0o666)
+    close = Closing(made.close)
     try:
         yield made.file
         made.file.flush()
@@ -158,8 +159,7 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.replace(made.path, place)
         flush_folder(place.parent)
     finally:
-        with undisturbed():
-            made.close()
+        close()
 
 
 @contextmanager

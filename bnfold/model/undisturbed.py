@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -27,3 +29,22 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
         for number in dict.fromkeys(heard):
             before[signal.Signals(number)](number, None)
+
+
+class Closing:
+    """Something that is called once: when it is done with, or else at the end of the process that made it.
+
+    A signal may come between a block and what is to be done at its end, and then nothing else would.
+    """
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        self._close = close
+        self._process = os.getpid()
+        atexit.register(self.__call__)
+
+    def __call__(self) -> None:
+        """Do it, undisturbed; but not in a process that was forked, whose files they are not."""
+        if os.getpid() == self._process:
+            with undisturbed():
+                self._close()
+        atexit.unregister(self.__call__)

@@ -20,7 +20,7 @@ from bnfold.model.skeleton import Skeleton
 from bnfold.model.staging import Staged as Staged
 from bnfold.model.staging import target_errors
 from bnfold.model.streaming import segments, size_of
-from bnfold.model.undisturbed import undisturbed
+from bnfold.model.undisturbed import Closing
 
 
 @contextmanager
@@ -67,6 +67,7 @@ def staged(
         if place.exists() and not os.access(place, os.W_OK):
             raise TargetError(f"'{target}' is read-only; name another file, or make it writable")
         work = Staged(place, is_copy=not is_changed and has_form(model, made.form))
+        discard = Closing(work.discard)
     try:
         with target_errors(target):
             content = _as_it_came(made, work) if work.is_copy else _changed(made, work)
@@ -79,8 +80,7 @@ def staged(
             work.remarks += _other_names(place)
         yield work
     finally:
-        with undisturbed():
-            work.discard()
+        discard()
 
 
 def _is_open_already(target: str | os.PathLike[str]) -> bool:

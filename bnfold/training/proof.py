@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from onnx import ModelProto
@@ -13,6 +12,8 @@ from onnx import ModelProto
 from bnfold.checking import CheckReport, check
 from bnfold.errors import DifferenceFound, UsageError
 from bnfold.folding.fold import FoldResult
+from bnfold.model.scratch_folder import scratch_folder
+from bnfold.model.staging import target_errors
 from bnfold.model.writing import staged
 from bnfold.runtime import Session, open_session
 from bnfold.torch.losses import Loss
@@ -68,12 +69,13 @@ def prove_fold(
     model: ModelProto, fresh: frozenset[str], folded: FoldResult, held_out: HeldOut, loss: Loss, *, has_classes: bool
 ) -> Proof:
     """Trained and folded model as files, since weights may lie in files of their own: compared and scored."""
-    with TemporaryDirectory(prefix="bnfold-") as folder:
+    with scratch_folder() as folder:
         before, after, data = (Path(folder, name) for name in ("trained.onnx", "folded.onnx", "validation.npz"))
         with staged(model, before, folded.container.base_dir, fresh) as work:
             work.commit()
         folded.save(after)
-        np.savez(data, allow_pickle=False, **_first_of(held_out))
+        with target_errors(data):
+            np.savez(data, allow_pickle=False, **_first_of(held_out))
         report = replace(check(before, after, data=data), data=(held_out.where,))
         sessions = open_session(before), open_session(after)
         scores = [array_score(_outputs(session, held_out), loss) for session in sessions]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import weakref
 from collections.abc import Callable, Collection
 from functools import partial
-from pathlib import Path
-from tempfile import mkdtemp
 
+from bnfold.model.scratch_folder import ScratchFolder
 from bnfold.model.tensors import Array
 from bnfold.runtime.arrays import Header, Stored
 from bnfold.runtime.rows import Rows, read_rows
@@ -24,7 +22,7 @@ class Scratch:
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
-        self._folder: Path | None = None
+        self._folder: ScratchFolder | None = None
 
     def readable(self, stored: Stored, names: Collection[str]) -> Stored:
         """The same arrays, those of some names where they can be read by rows.
@@ -36,10 +34,10 @@ class Scratch:
         if not packed:
             return stored
         if self._folder is None:
-            self._folder = Path(mkdtemp(prefix="bnfold-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            self._folder = ScratchFolder()
+            weakref.finalize(self, self._folder.close)
         self._tell(f"unpacking {stored.path}")
-        return unpacked(stored, packed, self._folder)
+        return unpacked(stored, packed, self._folder.path)
 
     def reader(self, header: Header) -> Callable[[Rows], Array]:
         """What reads the rows of an array; as long as there is one, the folder stays."""
