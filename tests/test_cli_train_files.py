@@ -64,7 +64,9 @@ def stopped(number: signal.Signals, *arguments: str) -> tuple[int, str]:
     return process.returncode, out
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 0)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 0), (signal.SIGTERM, 143)]
+)
 def test_what_was_stopped_goes_on_to_the_same_models_and_the_same_log(
     place: Path, number: signal.Signals, status: int
 ) -> None:

@@ -316,3 +316,14 @@ def read_for(master: int, seconds: float) -> str:
         if select.select([master], [], [], left)[0]:
             shown += os.read(master, 65536)
     return shown.decode(errors="replace")
+
+
+@needs_fifo
+def test_a_hangup_ends_all_with_its_own_status(folder: Path) -> None:
+    arguments = ("in/mlp.onnx", "hangs.onnx", "--no-check", "--out-dir", "out")
+    with hanging(folder, *arguments) as (process, _):
+        process.send_signal(signal.SIGHUP)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 129
+    assert err == "bnfold: ended by SIGHUP; 1 of 2 models are done\n"
+    assert names(folder / "out") == ["mlp.folded.onnx"]

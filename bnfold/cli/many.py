@@ -59,7 +59,7 @@ def fold_many(models: Sequence[str], processes: int, arguments: dict[str, Any]) 
         done = sum(outcome.status != INTERRUPTED for outcome in outcomes)
         complain(f"{how}; {done} of {len(models)} models are done")
     _tell([_entry(model, outcome) for model, outcome in zip(models, outcomes, strict=True)], outcomes, json)
-    raise typer.Exit(max(status, *(outcome.status for outcome in outcomes)))
+    raise typer.Exit(status or max(outcome.status for outcome in outcomes))
 
 
 def _fold(requests: Sequence[dict[str, Any]], processes: int, outcomes: list[Outcome]) -> None:

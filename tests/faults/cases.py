@@ -24,7 +24,7 @@ class Case:
         arguments: of the command line; paths are relative to the folder.
         prepare: makes the folder.
         targets: the models that it writes.
-        leaves: other files that it may leave where it is not done, and that are not looked at.
+        leaves: archives that it may leave where it is not done, for another call to go on from.
     """
 
     name: str
@@ -113,6 +113,25 @@ CASES = (
     ),
     Case("insert", ("insert", "m.onnx", "-o", "out.onnx", "--include-classifier"), _inline),
     Case("calibrate", ("calibrate", "m.onnx", "--data", "data.npz", "-o", "out.onnx"), _with_data),
+)
+
+
+def _training(folder: Path) -> None:
+    rows = {"x": normal(64, 48, 5, 5, seed=2), "target": normal(64, 48, 5, 5, seed=3)}
+    model = network(1)
+    del model.graph.input[1], model.graph.output[1], model.graph.node[2], model.graph.initializer[1]
+    save(model, folder / "m.onnx")
+    np.savez(folder / "train.npz", allow_pickle=False, **rows)
+    for name in ("out.onnx", "out.folded.onnx"):
+        _older(folder, name)
+
+
+TRAIN = Case(
+    "train",
+    ("train", "m.onnx", "--data", "train.npz", "--loss", "mse", "--epochs", "4", "--lr", "0.001", "-o", "out.onnx"),
+    _training,
+    ("out.onnx", "out.folded.onnx"),
+    ("out.checkpoint",),
 )
 
 MANY = Case(

@@ -1,4 +1,4 @@
-"""Kill and end bnfold at random moments, from tests/ by ``python -m faults.run --kills 220 --signals 220 --record``.
+"""Kill and end bnfold at random moments, from tests/ by ``python -m faults.run --kills 260 --signals 260 --all``.
 
 Each run is a process of its own in a folder of its own, forked from this one, which has imported everything: so most
 moments are moments of the work. What is left has to be the old model or the new one, to the byte and with its data;
@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ import record
 
 import bnfold
 from bnfold import cli
-from faults.cases import CASES, Case, copied, listing, parts, plain
+from faults.cases import CASES, MANY, TRAIN, Case, copied, listing, parts, plain
 
 ENDINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 NEXT = "next.onnx"
@@ -77,6 +78,7 @@ def begin(case: Case, folder: Path) -> int:
     if child:
         return child
     try:
+        os.setsid()
         os.chdir(folder)
         for stream, ending in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{folder}.{ending}", os.O_CREAT | os.O_WRONLY), stream)
@@ -91,6 +93,14 @@ def begin(case: Case, folder: Path) -> int:
         os._exit(99)
 
 
+def kill_all(child: int) -> None:
+    """The process and those that it has begun; it may not have parted from this one yet."""
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:
+        os.kill(child, signal.SIGKILL)
+
+
 def wait(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -100,7 +110,10 @@ def disturbed(known: Known, folder: Path, number: signal.Signals, moment: float,
     copied(known.start, folder)
     child = begin(known.case, folder)
     time.sleep(moment)
-    os.kill(child, number)
+    if number == signal.SIGKILL:
+        kill_all(child)
+    else:
+        os.kill(child, number)
     status = wait(child)
     words = Path(f"{folder}.err")
     said = words.read_text(encoding="utf-8") if words.exists() else ""
@@ -124,7 +137,10 @@ def disturbed(known: Known, folder: Path, number: signal.Signals, moment: float,
 def verdict(known: Known, folder: Path, tally: Tally) -> list[str]:
     """What is wrong: a target that is neither what it was nor what it is to be, or a file that belongs to neither."""
     troubles = []
-    expected = set(known.files[0])
+    expected = set(known.files[0]) | set(known.case.leaves)
+    for name in (name for name in known.case.leaves if (folder / name).exists()):
+        if not zipfile.is_zipfile(folder / name) or zipfile.ZipFile(folder / name).testzip() is not None:
+            troubles.append(f"{name} is damaged")
     for target in known.case.targets:
         try:
             found = parts(folder, target)
@@ -142,10 +158,12 @@ def verdict(known: Known, folder: Path, tally: Tally) -> list[str]:
     return troubles + [f"{name} is left" for name in sorted(loose)]
 
 
-def campaign(runs: int, numbers: Sequence[signal.Signals], chance: random.Random, room: Path) -> Tally:
+def campaign(
+    cases: Sequence[Case], runs: int, numbers: Sequence[signal.Signals], chance: random.Random, room: Path
+) -> Tally:
     """So many runs over all cases."""
     tally = Tally()
-    known = [Known.of(case, room / f"case {place}") for place, case in enumerate(CASES)]
+    known = [Known.of(case, room / f"case {place}") for place, case in enumerate(cases)]
     for run in range(runs):
         case, number = known[run % len(known)], numbers[run % len(numbers)]
         moment = chance.uniform(0, case.seconds * 1.05)
@@ -158,15 +176,19 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kills", type=int, default=220, help="runs that are killed")
     parser.add_argument("--signals", type=int, default=220, help="runs that are ended by another signal")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--all", action="store_true", help="of several models at once, and of a training (needs torch) too"
+    )
     parser.add_argument("--record", action="store_true", help="write the figures for docs/reliability.md")
     asked = parser.parse_args(arguments)
+    cases = [*CASES, MANY, TRAIN] if asked.all else CASES
     begun, chance = time.monotonic(), random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as folder:
-        kills = campaign(asked.kills, (signal.SIGKILL,), chance, Path(folder, "kills"))
-        signals = campaign(asked.signals, ENDINGS, chance, Path(folder, "signals"))
+        kills = campaign(cases, asked.kills, (signal.SIGKILL,), chance, Path(folder, "kills"))
+        signals = campaign(cases, asked.signals, ENDINGS, chance, Path(folder, "signals"))
     seconds, failures = time.monotonic() - begun, kills.failures + signals.failures
     figures: dict[str, int | str] = {
-        "commands": len(CASES),
+        "commands": len(cases),
         "runs killed (SIGKILL) at a random moment": asked.kills,
         "of these, before the end": kills.counts["hit"],
         "of these, the old model was there, whole": kills.counts["old"],
@@ -182,7 +204,7 @@ def main(arguments: list[str]) -> int:
         print(f"{value:6}  {what}")
     print(*failures, sep="\n", file=sys.stderr)
     if asked.record:
-        command = f"cd tests && python -m faults.run --kills {asked.kills} --signals {asked.signals} --record"
+        command = f"cd tests && python -m faults.run --kills {asked.kills} --signals {asked.signals} --all --record"
         record.write("kills", command, seconds, figures)
     return int(bool(failures))
 
