@@ -58,7 +58,7 @@ def checking(folder: Path, model: str) -> Iterator[subprocess.Popen[str]]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=folder, text=True, **pipes) as process:  # type: ignore[call-overload]
         try:
-            until(lambda: any(".model" in name for name in names(folder)))
+            until(lambda: "out.onnx.data" in names(folder))
             yield process
         finally:
             process.kill()

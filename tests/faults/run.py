@@ -82,8 +82,6 @@ def begin(case: Case, folder: Path) -> int:
         os.chdir(folder)
         for stream, ending in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{folder}.{ending}", os.O_CREAT | os.O_WRONLY), stream)
-        for number in (*ENDINGS, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)  # as `bnfold.__main__` begins
         sys.argv = ["bnfold", *case.arguments]
         cli.main()
     except SystemExit as ended:
@@ -184,6 +182,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--record", action="store_true", help="write the figures for docs/reliability.md")
     asked = parser.parse_args(arguments)
     cases = (MANY, TRAIN) if asked.long else CASES
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as `bnfold.__main__` begins
     begun, chance = time.monotonic(), random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as folder:
         kills = campaign(cases, asked.kills, (signal.SIGKILL,), chance, Path(folder, "kills"))
