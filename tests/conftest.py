@@ -3,10 +3,16 @@
 import sys
 from pathlib import Path
 
+import older_versions
 import pytest
 from command_line import Outcome, Run
 
 from bnfold import cli
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what the installed versions are too old for, with the reason."""
+    older_versions.skip(items)
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_a_scalar_stays_one(tmp_path: Path) -> None:
     ids=["missing", "type", "shape", "rank", "symbol", "pickle", "strings", "none"],
 )
 def test_data_that_does_not_fit_is_a_usage_error(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
-    np.savez(tmp_path / "in.npz", allow_pickle=True, **arrays)
+    np.savez(tmp_path / "in.npz", **arrays)
     with pytest.raises(UsageError, match=message):
         load_data([tmp_path / "in.npz"], PORTS)
 

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import onnx.parser
 import onnxruntime
 import pytest
+from command_line import Run
 from support import MODELS
 
 import bnfold
@@ -50,6 +52,17 @@ def test_an_unknown_provider_is_a_usage_error_that_lists_those_there_are(name: s
 def test_the_cpu_is_the_first_of_the_installed_providers() -> None:
     assert installed_providers()[0] == CPU
     assert set(installed_providers()) == set(onnxruntime.get_available_providers())
+
+
+def test_an_onnxruntime_that_is_too_old_is_told_and_not_a_fault_of_bnfold_s_own(
+    monkeypatch: pytest.MonkeyPatch, run: Run, tmp_path: Path
+) -> None:
+    name = "get_provider_graph_assignment_info"
+    monkeypatch.delattr(next(kind for kind in onnxruntime.InferenceSession.__mro__ if name in vars(kind)), name)
+    outcome = run("fold", MODELS / "mlp.onnx", "-o", tmp_path / "out.onnx")
+    assert outcome.status == 2
+    assert "can not say which provider took which node, as onnxruntime 1.24.1 and later can; install it" in outcome.err
+    assert run("fold", MODELS / "mlp.onnx", "-o", tmp_path / "out.onnx", "--no-check").status == 0
 
 
 def test_versions_name_the_package_that_is_installed() -> None:

@@ -1,9 +1,12 @@
 """Shapes: what is inferred is believed, what is declared only where nothing is inferred."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from command_line import bnfold_process
 from onnx import ModelProto, TensorProto, helper
 from support import check_fold, graph_model, normal, statistics
 
@@ -130,3 +133,40 @@ def test_model_that_shape_inference_can_not_read_still_folds_what_needs_no_shape
         **parameters,
     )
     assert [node.op_type for node in bnfold.fold(model).model.graph.node] == ["Conv", "Add"]
+
+
+STRIDES_OF_ZERO = {
+    "a Conv": "c = Conv <strides = [0, 1]> (x, w)",
+    "a Conv that pads by itself": 'c = Conv <strides = [1, 0], auto_pad = "SAME_UPPER"> (x, w)',
+    "a pool": "p = MaxPool <kernel_shape = [1, 1], strides = [0, 0]> (x) c = Conv (p, w)",
+    "a call of a function": "c = local.f <steps = [0, 1]> (x, w)",
+    "a call of a function that calls another": "c = local.g <far = [0, 1]> (x, w)",
+    "a default of a function": "c = local.h (x, w)",
+    "a body": "t = Constant <value_int = 1> () u = Cast <to = 9> (t) c = If (u) <then_branch = a () => (q) "
+    "{ q = Conv <strides = [0, 1]> (x, w) }, else_branch = b () => (r) { r = Conv (x, w) }>",
+}
+
+FUNCTIONS = """
+<ir_version: 10, opset_import: ["" : 20, "local" : 1]> none () => () {}
+<opset_import: ["" : 20], domain: "local">
+f <steps> (x, w) => (y) { y = Conv <strides : ints = @steps> (x, w) }
+<opset_import: ["" : 20, "local" : 1], domain: "local">
+g <far> (x, w) => (y) { y = local.f <steps : ints = @far> (x, w) }
+<opset_import: ["" : 20], domain: "local">
+h <steps : ints = [0, 0]> (x, w) => (y) { y = Conv <strides : ints = @steps> (x, w) }
+"""
+
+
+@pytest.mark.parametrize("node", STRIDES_OF_ZERO.values(), ids=STRIDES_OF_ZERO)
+def test_a_stride_of_zero_does_not_end_the_process(node: str, tmp_path: Path) -> None:
+    """Shape inference of onnx 1.21 and before divides by it; in a process of its own, since it would end this one."""
+    body = f"(float[2, 3, 4, 6] x) => (float[a, b, d, e] y) {{ {node} y = BatchNormalization (c, s, o, m, v) }}"
+    parameters: dict[str, Any] = dict(zip("somv", statistics(8), strict=True))
+    model = graph_model(body, w=normal(8, 3, 3, 3), **parameters)
+    if "local" in node:
+        model.functions.extend(onnx.parser.parse_model(FUNCTIONS).functions)
+        model.opset_import.append(helper.make_opsetid("local", 1))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    outcome = bnfold_process("fold", path, "--no-check", "--json", tmp_path / "out.json")
+    assert outcome.status == 0, outcome

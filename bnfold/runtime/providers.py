@@ -26,6 +26,7 @@ TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 """Turns TF32 off in every NVIDIA library; `use_tf32` alone was seen to miss convolutions of cuDNN's frontend."""
 
 _PIP = {CPU: "pip install 'bnfold[cpu]'", CUDA: "pip install 'bnfold[cuda]'"}
+_TELLS_PLACEMENT = "get_provider_graph_assignment_info"
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 _WARNING, _FATAL = 2, 4
 _set_here = False
@@ -82,13 +83,18 @@ def require_installed(provider: str) -> Any:  # noqa: ANN401 - onnxruntime ships
     """The module onnxruntime, with that provider built in.
 
     Raises:
-        RuntimeUnavailable: onnxruntime is not installed, or was built without the provider.
+        RuntimeUnavailable: onnxruntime is not installed, too old, or was built without the provider.
     """
     runtime = import_onnxruntime(provider)
+    found = ", ".join(_distributions()) or "onnxruntime"
+    if not hasattr(runtime.InferenceSession, _TELLS_PLACEMENT):
+        raise RuntimeUnavailable(
+            f"{found} can not say which provider took which node, as onnxruntime 1.24.1 and later can; "
+            f"{_advice(provider)}"
+        )
     available = runtime.get_available_providers()
     if provider in available:
         return runtime
-    found = ", ".join(_distributions()) or "onnxruntime"
     advice = f"; {_advice(provider)}" if provider in _PIP else ""
     raise RuntimeUnavailable(f"{found} has no {provider}, only {', '.join(available)}{advice}")
 
