@@ -17,7 +17,7 @@ from bnfold._version import __version__
 from bnfold.cli.commands import Commands
 from bnfold.cli.leaving import leave
 from bnfold.cli.signals import Ended, heard
-from bnfold.errors import BnfoldError, DifferenceFound
+from bnfold.errors import BnfoldError, DifferenceFound, NormalizationsStayed
 
 DIFFERENT, BAD_INPUT, OWN_FAULT, INTERRUPTED = 1, 2, 3, 130
 
@@ -85,7 +85,7 @@ def judged(command: Callable[[], object]) -> tuple[int, str]:
         command()
     except typer.Exit as asked:
         return asked.exit_code, ""
-    except DifferenceFound as error:
+    except (DifferenceFound, NormalizationsStayed) as error:
         return DIFFERENT, str(error)
     except BnfoldError as error:
         return BAD_INPUT, str(error)
