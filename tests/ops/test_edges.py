@@ -1,0 +1,73 @@
+"""Edges of the rules, each of which a changed rule got wrong without any other test noticing (`tests/mutants`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+from support import check_fold, graph_model, normal, statistics
+
+import bnfold
+
+PARAMETERS: dict[str, Any] = dict(zip("somv", statistics(4), strict=True))
+POSITIVE: dict[str, Any] = dict(zip("somv", statistics(4, positive=True), strict=True))
+BN = "BatchNormalization (c, s, o, m, v)"
+
+
+def normalized(nodes: str, *, opset: int = 20, **constants: Any) -> ModelProto:
+    """What makes c, of 4 channels, from x, and a BatchNormalization behind it."""
+    body = f"(float[2, 3, 6, 7] x) => (float[i, j, k, l] y) {{ {nodes} y = {BN} }}"
+    return graph_model(body, opset=opset, **{**PARAMETERS, **constants})
+
+
+def test_an_average_that_leaves_its_padding_out_lets_a_shift_pass_without_being_told_so() -> None:
+    pool = "h = Conv (x, w) c = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (h)"
+    check_fold(normalized(pool, w=normal(4, 3, 1, 1)), leaves=["Conv", "AveragePool"])
+
+
+@pytest.mark.parametrize("channels", [3, 5])
+def test_parameters_of_fewer_or_more_channels_than_the_value_has_are_malformed(channels: int) -> None:
+    model = normalized("c = Conv (x, w)", w=normal(channels, 3, 1, 1))
+    (kept,) = bnfold.fold(model).kept
+    assert kept.code == "malformed"
+    assert f"of 4 channels for a value of {channels}" in kept.reason
+
+
+def test_a_bound_of_two_numbers_is_refused_and_does_not_crash() -> None:
+    model = normalized('h = Conv (x, w) c = Clip (h, "", b)', w=normal(4, 3, 1, 1), b=normal(2))
+    (kept,) = bnfold.fold(model).kept
+    assert kept.code == "dynamic-bounds"
+
+
+@pytest.mark.parametrize("opset", [8, 9, 12])
+def test_a_relu_becomes_a_max_from_opset_8_on(opset: int) -> None:
+    model = normalized("h = Conv (x, w) c = Relu (h)", opset=opset, w=normal(4, 3, 1, 1), **POSITIVE)
+    check_fold(model, leaves=["Conv", "Max"], prefer="no-batchnorm", exact_reference=False)
+
+
+def test_a_relu_before_opset_8_stays_with_its_normalization() -> None:
+    model = normalized("h = Conv (x, w) c = Relu (h)", opset=7, w=normal(4, 3, 1, 1), **POSITIVE)
+    assert "Max" not in [node.op_type for node in bnfold.fold(model, prefer="no-batchnorm").model.graph.node]
+
+
+def test_a_normalization_whose_bias_is_computed_takes_no_other_into_it() -> None:
+    second: dict[str, Any] = dict(zip("abde", statistics(4, seed=1), strict=True))
+    nodes = "r = Relu (x) c = BatchNormalization (r, s, p, m, v) y = BatchNormalization (c, a, b, d, e)"
+    body = f"(float[2, 4, 5, 5] x, float[4] p) => (float[i, j, k, l] y) {{ {nodes} }}"
+    model = graph_model(body, **{key: PARAMETERS[key] for key in "smv"}, **second)
+    assert next(kept.code for kept in bnfold.fold(model).kept) == "dynamic-parameter"
+
+
+def test_one_factor_for_all_goes_into_the_product_behind_it() -> None:
+    body = "(float[5, 3] x) => (float[i, j] y) { f = Mul (x, k) y = MatMul (f, w) }"
+    check_fold(graph_model(body, k=np.float32(-1.5), w=normal(3, 4)), leaves=["MatMul"])
+
+
+def test_groups_that_do_not_divide_the_output_channels_are_named() -> None:
+    body = "(float[2, 6, 5, 5] x) => (float[i, j, k, l] y) { c = Mul (x, f) y = Conv <group = 3> (c, w) }"
+    model = graph_model(body, f=normal(6, 1, 1), w=normal(4, 2, 1, 1))
+    (affine,) = bnfold.inspect(model)
+    assert not affine.folds
+    assert "has 4 output channels, which do not divide into 3 groups" in affine.reason
