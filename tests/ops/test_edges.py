@@ -71,3 +71,10 @@ def test_groups_that_do_not_divide_the_output_channels_are_named() -> None:
     (affine,) = bnfold.inspect(model)
     assert not affine.folds
     assert "has 4 output channels, which do not divide into 3 groups" in affine.reason
+
+
+def test_an_add_that_is_made_before_opset_7_is_told_to_broadcast() -> None:
+    body = "(float[5, 3] x) => (float[i, j] y) { c = MatMul (x, w) y = BatchNormalization <is_test = 1> (c, s, o, m, v) }"
+    folded = bnfold.fold(graph_model(body, opset=6, w=normal(3, 4), **PARAMETERS)).model
+    assert [node.op_type for node in folded.graph.node] == ["MatMul", "Add"]
+    assert [(attribute.name, attribute.i) for attribute in folded.graph.node[1].attribute] == [("broadcast", 1)]
