@@ -74,7 +74,32 @@ def test_groups_that_do_not_divide_the_output_channels_are_named() -> None:
 
 
 def test_an_add_that_is_made_before_opset_7_is_told_to_broadcast() -> None:
-    body = "(float[5, 3] x) => (float[i, j] y) { c = MatMul (x, w) y = BatchNormalization <is_test = 1> (c, s, o, m, v) }"
+    body = (
+        "(float[5, 3] x) => (float[i, j] y) { c = MatMul (x, w) y = BatchNormalization <is_test = 1> (c, s, o, m, v) }"
+    )
     folded = bnfold.fold(graph_model(body, opset=6, w=normal(3, 4), **PARAMETERS)).model
     assert [node.op_type for node in folded.graph.node] == ["MatMul", "Add"]
     assert [(attribute.name, attribute.i) for attribute in folded.graph.node[1].attribute] == [("broadcast", 1)]
+
+
+@pytest.mark.parametrize("opset", [7, 9, 20])
+def test_a_scale_alone_leaves_the_beta_of_a_gemm_as_it_is(opset: int) -> None:
+    body = "(float[5, 3] x) => (float[i, j] y) { c = Gemm <beta = 0.5> (x, w, b) y = Mul (c, k) }"
+    model = graph_model(body, opset=opset, w=normal(3, 4), b=normal(4), k=normal(4, seed=1))
+    (gemm,) = check_fold(model, leaves=["Gemm"]).model.graph.node
+    assert [(attribute.name, attribute.f) for attribute in gemm.attribute] == [("beta", 0.5)]
+
+
+def test_a_gemm_that_states_no_beta_gets_none() -> None:
+    body = "(float[5, 3] x) => (float[i, j] y) { c = Gemm (x, w, b) y = BatchNormalization (c, s, o, m, v) }"
+    (gemm,) = check_fold(graph_model(body, w=normal(3, 4), b=normal(4), **PARAMETERS), leaves=["Gemm"]).model.graph.node
+    assert not gemm.attribute
+
+
+@pytest.mark.parametrize(
+    ("factor", "left"), [(2.0**-3, ["Mul"]), (2.0**-10, ["Mul", "Mul"])], ids=["fits", "subnormal"]
+)
+def test_two_factors_become_one_unless_that_is_too_small_for_its_type(factor: float, left: list[str]) -> None:
+    body = "(float16[2, 4, 5, 5] x) => (float16[i, j, k, l] y) { a = Mul (x, f) y = Mul (a, f) }"
+    model = graph_model(body, f=np.full((4, 1, 1), factor, np.float16))
+    assert [node.op_type for node in bnfold.fold(model).model.graph.node] == left

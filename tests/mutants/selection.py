@@ -1,0 +1,97 @@
+"""Which tests run a line: from one run of the tests under coverage, each as a context of its own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import cache
+from itertools import chain, zip_longest
+from pathlib import Path
+from xml.etree import ElementTree
+
+from coverage import CoverageData
+
+NAMES = """
+    affine_laws cli constants corpus external_data file fold_costs functions hints narrow_types output_forms patch
+    pitfalls planner_visits quantized random_graphs refusals residuals search shapes shipped_models sources streaming
+    turning types
+"""
+TESTS = ["tests/ops", *(f"tests/test_{name}.py" for name in NAMES.split())]
+"""Those that fold within their own process, where a mutant can be put; a process that a test starts has none."""
+
+
+class Selection:
+    """The tests of each line.
+
+    Args:
+        data: the file of a run under coverage, made where there is none.
+    """
+
+    def __init__(self, data: Path) -> None:
+        times = data.with_suffix(".xml")
+        if not data.exists():
+            _run_under_coverage(data, times)
+        self._coverage = CoverageData(str(data))
+        self._coverage.read()
+        self._seconds = _seconds(times)
+
+    def of(self, path: str, line: int) -> list[str]:
+        """The tests that run the statement there, by turns of the functions they belong to, the fastest first."""
+        lines = self._contexts(path)
+        found = {test for number in _statement(path, line) for test in lines.get(number, ())}
+        if not found - {""} and any(number in lines for number in _statement(path, line)):
+            found = set(chain.from_iterable(lines.values()))  # run when the file is imported, so for all of its tests
+        return self._by_turns(found - {""})
+
+    @cache  # noqa: B019 - one for the life of the program
+    def _contexts(self, path: str) -> dict[int, set[str]]:
+        file = next((file for file in self._coverage.measured_files() if file.endswith(f"/{path}")), path)
+        found = self._coverage.contexts_by_lineno(file)
+        return {line: {context.split("|")[0] for context in contexts} for line, contexts in found.items()}
+
+    def _by_turns(self, tests: Iterable[str]) -> list[str]:
+        functions: dict[str, list[str]] = defaultdict(list)
+        for test in sorted(tests, key=lambda test: (self._seconds.get(test, 0.0), test)):
+            functions[test.split("[")[0]].append(test)
+        turns = zip_longest(*functions.values())
+        return [test for turn in turns for test in turn if test is not None]
+
+
+def _run_under_coverage(data: Path, times: Path) -> None:
+    options = [
+        "--cov=bnfold",
+        "--cov-context=test",
+        "--cov-report=",
+        f"--junitxml={times}",
+        "-o",
+        "junit_family=xunit1",
+    ]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, *TESTS]
+    subprocess.run(["env", f"COVERAGE_FILE={data}", *command], check=True)
+
+
+def _seconds(times: Path) -> dict[str, float]:
+    cases = ElementTree.parse(times).iter("testcase")
+    return {_node_id(case.attrib): float(case.attrib["time"]) for case in cases}
+
+
+def _node_id(case: dict[str, str]) -> str:
+    return f"{case['classname'].replace('.', '/')}.py::{case['name']}"
+
+
+@cache
+def _statement(path: str, line: int) -> range:
+    """The lines of the smallest statement around that line; of one with a body those before the body."""
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    around = [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and line in _lines(node)]
+    return min(map(_lines, around), key=len, default=range(line, line + 1))
+
+
+def _lines(node: ast.stmt) -> range:
+    decorators = [decorator.lineno for decorator in getattr(node, "decorator_list", ())]
+    body = getattr(node, "body", None)
+    assert node.end_lineno is not None
+    return range(min([node.lineno, *decorators]), body[0].lineno if body else node.end_lineno + 1)
