@@ -26,6 +26,9 @@ from bnfold.cli.commands import SUMMARIES
 MODELS = Path(__file__).resolve().parent.parent / "models"
 PLAIN = {"__call__", "__bool__", "__len__", "__iter__", "__getitem__", "__enter__", "__exit__"}
 
+WORDS = {"text": "str", "integer": "int"}
+"""What typer before 0.28 calls the types of parameters."""
+
 
 def lines() -> Iterator[str]:
     """All of it."""
@@ -101,7 +104,8 @@ def _command(name: str) -> Iterator[str]:
         spelled = ", ".join([*parameter.opts, *parameter.secondary_opts])
         several = " several" if parameter.multiple or parameter.nargs != 1 else ""
         needed = " required" if parameter.required else f" = {parameter.default!r}"
-        yield f"    {spelled}: {parameter.type.name}{several}{needed}"
+        kind = WORDS.get(parameter.type.name, parameter.type.name)
+        yield f"    {spelled}: {kind}{several}{needed}"
 
 
 def _statuses() -> Iterator[str]:

@@ -31,6 +31,12 @@ NEWER = [
     Since("a_fold_of_a_case_computes_the_same[conv: VALID]", "onnx", "1.23.2", VALID),
     Since("a_fold_of_a_case_computes_the_same[push into conv: VALID]", "onnx", "1.23.2", VALID),
     Since("another_type_than_the_scales", "onnx", "1.23.2", "its reference evaluator does not know output_dtype"),
+    Since(
+        "test_file.py::test_every_backend_model",
+        "onnx",
+        "1.23.2",
+        "it can not list the cases that backends are tried with",
+    ),
     Since("that_counts_zeros_of_the_padding[SAME_UPPER]", "onnxruntime", "1.27.0", "it counts SAME padding wrongly"),
     Since("puts_constants_is_refused[the channels, among axes]", "onnxruntime", "1.27.0", "it takes axes in order"),
     Since("means_the_function_of_its_overload", "onnxruntime", "1.27.0", "it does not tell overloads apart"),
