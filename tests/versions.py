@@ -1,8 +1,8 @@
 """Run the tests with the oldest supported versions of everything, and with the newest there are on each newer Python.
 
     python tests/versions.py                   # a part of the tests that meets all rooms, as CI does
-    python tests/versions.py --whole           # all tests, and write the record
-    python tests/versions.py oldest --whole    # of one set alone, and no record
+    python tests/versions.py --whole           # all tests
+    python tests/versions.py oldest --whole    # of one set alone, and no record of it
 
 A Python that this machine lacks is left out, and said to be.
 """
@@ -105,8 +105,9 @@ def main() -> int:
         print(f"{versions.name}: {installed}: {told}", flush=True)
         figures[f"{versions.name}: {installed}"] = told
         worst = max(worst, status)
-    if given.whole and not given.names:
-        record.write("versions", "python tests/versions.py --whole", time.monotonic() - start, figures)
+    if not given.names:
+        command = f"python tests/versions.py{' --whole' if given.whole else ''}"
+        record.write("versions", command, time.monotonic() - start, figures)
     return worst
 
 
