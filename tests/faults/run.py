@@ -1,4 +1,4 @@
-"""Kill and end bnfold at random moments, from tests/ by ``python -m faults.run --kills 220 --signals 60``.
+"""Kill and end bnfold at random moments, from tests/ by ``python -m faults.run --kills 210 --signals 40``.
 
 Each run is a process of its own in a folder of its own, forked from this one, which has imported everything: so most
 moments are moments of the work. What is left has to be the old model or the new one, to the byte and with its data;
