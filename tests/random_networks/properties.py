@@ -29,8 +29,8 @@ REFUSALS = ("needs 2", "is not finite")
 """What bnfold says of data that are too few, or overflow."""
 IN_ATTRIBUTES = 2e-6
 """What a fold in float64 may be off by where a new number is float32 in every graph: in an attribute."""
-NOISE_SHOWS = 500
-"""How many epsilon a network may be off by itself, for a comparison to show something."""
+NOISE_SHOWS, MOST_NOISE = 500, 0.1
+"""How many epsilon, and how much of max|y|, a network may be off by itself, for a comparison to show something."""
 SIFTED = 5
 """Of how many networks one is looked at with all care."""
 NARROWED = ("Cast", "DequantizeLinear")
@@ -152,7 +152,7 @@ def _rebase(state: State, network: Network) -> None:
     state.own = _own(state.model, network)
     shaken = all_run_wide(_shaken(in_double(state.model), state.epsilon), network.feeds)
     state.noise = max(_noise(state.expected, outputs) for outputs in (state.own, shaken) if outputs is not None)
-    if not state.noise <= NOISE_SHOWS * state.epsilon:
+    if not state.noise <= min(NOISE_SHOWS * state.epsilon, MOST_NOISE):
         raise Vacuous
 
 
