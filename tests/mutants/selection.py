@@ -12,7 +12,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from xml.etree import ElementTree
 
-from coverage import CoverageData  # type: ignore[attr-defined]  # mypy takes docs/coverage.py for it
+from coverage.sqldata import CoverageData
 
 NAMES = """
     affine_laws cli constants corpus external_data file fold_costs functions hints narrow_types output_forms patch
