@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import record
+
 from mutants.places import Mutant, count_places, sample
 from mutants.selection import Selection
 from mutants.trial import Verdict, trial
@@ -101,8 +103,16 @@ def main() -> int:
     left, tried = survivors_of(mutants, selection, most=most, until=start + 60 * given.minutes)
     given.survivors.write_text(json.dumps(left, indent=1) + "\n", encoding="utf-8")
     low, high = interval(tried - len(left), tried)
-    took = f"{time.monotonic() - start:.0f} s"
-    print(f"{tried - len(left)} of {tried} killed ({low:.1%} to {high:.1%}), {count_places(FILES)} places, {took}")
+    figures: dict[str, int | str] = {
+        "places that can be changed": count_places(FILES),
+        "mutants tried, one for each of so many places": tried,
+        "killed": tried - len(left),
+        "share that is killed": f"{(tried - len(left)) / tried:.1%}, 95 % sure between {low:.1%} and {high:.1%}",
+    }
+    print(*(f"{what}: {value}" for what, value in figures.items()), sep="\n")
+    if not given.again:
+        command = f"PYTHONPATH=tests python -m mutants --seed {given.seed} --minutes {given.minutes:.0f}"
+        record.write("mutants", command, time.monotonic() - start, figures)
     return int(len(left) > 0.15 * tried)
 
 
