@@ -197,6 +197,7 @@ EXAMPLES: dict[str, Example] = {
 INNER = {
     "both": "It ends an attempt on the way; bnfold has found no graph yet for which it is the reason in the end.",
     "depth": "It ends an attempt on the way, and is never the reason in the end.",
+    "row": "That are 64. It is the reason in the end only where several hundred stand in a row.",
     "taken": "It ends an attempt on the way; bnfold has found no graph yet for which it is the reason in the end.",
 }
 """Codes without an example, and why they have none."""

@@ -27,6 +27,9 @@ from bnfold.ops.rule import Operator, Placed, Refusal, Taken, scaled_behind
 
 NO_MAP = Placed.of(Affine.identity(), 0)
 
+MAX_CHAIN = 64
+"""How many affines in a row are looked at together: bounds the work on chains of thousands."""
+
 MAX_DETOURS = 64
 """How often one attempt may go another way: bounds the work on graphs made to be slow."""
 
@@ -162,7 +165,10 @@ class Attempt(ABC):
         Raises:
             Blocked: something else sees it.
         """
-        request = Request(wire, placed, cause, frozenset(edges), cause.depth if cause else 0, beyond)
+        depth, row = (cause.depth, cause.row + 1) if cause else (0, 1)
+        request = Request(wire, placed, cause, frozenset(edges), depth, beyond, row)
+        if row > MAX_CHAIN:
+            raise Blocked(Refusal("row", wire.name, f"more than {MAX_CHAIN} affines stand in a row"), request)
         if not placed.affine.is_identity or self._replaces(request):
             self._request(request)
             return

@@ -64,6 +64,7 @@ class Request:
         edges: who is to see the map, where that is not every reader (pull).
         depth: how many operators it has passed.
         beyond: it has passed a source that was gone before, and so says a total of which a part is decided already.
+        row: how many sources it has passed since the last operator.
     """
 
     wire: Value
@@ -72,6 +73,7 @@ class Request:
     edges: frozenset[Edge] = frozenset()
     depth: int = 0
     beyond: bool = False
+    row: int = 0
 
 
 class Blocked(Exception):

@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from bnfold.folding.attempt import Attempt
+from bnfold.folding.attempt import MAX_CHAIN, Attempt
 from bnfold.folding.cost import Price, saved_by
 from bnfold.folding.options import Options
 from bnfold.folding.outcomes import outcome_of
@@ -34,9 +34,6 @@ from bnfold.model.order import ranks
 from bnfold.model.shapes import Shapes
 from bnfold.ops.registry import pull
 from bnfold.ops.rule import Operator, Placed, Refusal
-
-MAX_CHAIN = 64
-"""How many affines in a row are looked at together: bounds the work on chains of thousands."""
 
 
 def make_plan(graph: Graph, constants: Constants, shapes: Shapes, options: Options | None = None) -> Plan:

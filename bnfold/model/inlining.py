@@ -79,7 +79,8 @@ def may_inline(call: Node, function: Scope, opsets: Mapping[str, int]) -> bool:
         return False
     if len(call.proto.input) > len(proto.input) or len(call.proto.output) > len(proto.output):
         return False
-    if any(_holds_graph(attribute) for attribute in (*call.proto.attribute, *proto.attribute_proto)):
+    referring = (attribute for node in proto.node for attribute in node.attribute if attribute.ref_attr_name)
+    if any(_holds_graph(attribute) for attribute in (*call.proto.attribute, *proto.attribute_proto, *referring)):
         return False  # a graph names the values of the place where it is written, not of the one where it would stand
     if any(value.producer is None and not value.is_input for value in function.values.values()):
         return False
@@ -91,7 +92,8 @@ def may_inline(call: Node, function: Scope, opsets: Mapping[str, int]) -> bool:
 
 
 def _holds_graph(attribute: AttributeProto) -> bool:
-    return attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+    is_said = attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) and not attribute.ref_attr_name
+    return is_said or attribute.HasField("g") or bool(attribute.graphs)
 
 
 def _passes_on(function: FunctionProto) -> list[int]:

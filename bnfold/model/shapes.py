@@ -206,6 +206,7 @@ def _read(entry: ValueInfoProto) -> _Inferred:
     dims: list[Dim] = []
     for dim in tensor.shape.dim:
         which = dim.WhichOneof("value")
-        # Some exporters write an unknown size as 0 or -1.
-        dims.append((dim.dim_value if dim.dim_value > 0 else None) if which == "dim_value" else dim.dim_param or None)
+        # Some exporters write an unknown size as 0 or -1; a symbol that is no text, protobuf gives as bytes.
+        symbol = dim.dim_param if isinstance(dim.dim_param, str) else ""
+        dims.append((dim.dim_value if dim.dim_value > 0 else None) if which == "dim_value" else symbol or None)
     return _Inferred(tensor.elem_type, tuple(dims))

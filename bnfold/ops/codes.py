@@ -146,6 +146,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "The channels are merged with other axes, so that the map would differ along several of them.",
             "give the model static shapes, and keep the channels apart from other axes",
         ),
+        "row": Code("More affines stand in a row than are looked at together.", AGAIN),
         "several-readers": Code(
             "Something else reads the value, and would see the map.",
             "give the other readers a copy of the node that they read from",
