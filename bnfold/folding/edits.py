@@ -18,17 +18,21 @@ from bnfold.model.spool import Spool
 from bnfold.ops.rule import NOTHING, Operator, Placed, Rescale, laid
 
 
-def make_patch(plan: Plan, *, freeze: bool, in_place: bool = False) -> tuple[Patch, Labels]:
+def make_patch(plan: Plan, *, freeze: bool, in_place: bool = False, room: int | None = None) -> tuple[Patch, Labels]:
     """The edits that carry out the plan, and what the nodes of each residual are called.
 
     Args:
         plan: where each affine goes.
         freeze: initializers of the main graph stop being inputs.
         in_place: weights lie in the model's file and not in memory: let the new ones wait in a file too.
+        room: how many bytes of constants may come.
+
+    Raises:
+        ModelError: more would come.
     """
     if not plan.removed:
         return Patch(), {}
-    patch = Patch(spool=Spool() if in_place else None)
+    patch = Patch(spool=Spool() if in_place else None, room=room)
     names = Names(plan.graph)
     for address in sorted(plan.changes):
         _change(plan.changes[address], patch, names)

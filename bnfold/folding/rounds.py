@@ -23,6 +23,10 @@ from bnfold.model.shapes import Shapes
 from bnfold.ops.rule import Refusal
 from bnfold.values import cached_property
 
+ROOM, ROOM_PER_BYTE = 1 << 29, 4
+"""How many bytes of constants a fold may bring: so many, and so many per byte of the model. A file of a few kilobytes
+can share one weight among thousands of nodes, or have it made when it runs."""
+
 
 @dataclass(frozen=True)
 class Folded:
@@ -197,7 +201,8 @@ def make_round(container: Container, proto: ModelProto, options: Options) -> Rou
     """
     made = specialized_plan(container, proto, options)
     in_place = container.origin is not None
-    patch, labels = make_patch(made.plan, freeze=options.freeze_initializers, in_place=in_place)
+    room = ROOM + ROOM_PER_BYTE * container.size
+    patch, labels = make_patch(made.plan, freeze=options.freeze_initializers, in_place=in_place, room=room)
     return Round(made.plan, patch, labels, made.remarks, turned_back(made.plan, options))
 
 

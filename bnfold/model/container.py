@@ -52,6 +52,12 @@ class Container:
         return self.data_files if self.path is None else (self.path, *self.data_files)
 
     @cached_property
+    def size(self) -> int:
+        """How many bytes it takes, and the files of its weights."""
+        own = self.proto.ByteSize() if self.origin is None else self.origin.source.size
+        return own + sum(file.stat().st_size for file in self.data_files)
+
+    @cached_property
     def external(self) -> tuple[TensorProto, ...]:
         """The tensors whose values are in another file."""
         return tuple(external_tensors(self.proto))

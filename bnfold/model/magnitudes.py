@@ -18,6 +18,9 @@ _Key: TypeAlias = tuple[int, int, Shape, tuple[int, ...]]
 _KNOWN: weakref.WeakKeyDictionary[Source, dict[_Key, Array]] = weakref.WeakKeyDictionary()
 """What was found out of the arrays in a source, whose bytes never change."""
 
+_OF_HELD: weakref.WeakKeyDictionary[Constant, dict[tuple[int, ...], Array]] = weakref.WeakKeyDictionary()
+"""What was found out of arrays that are computed and held: thousands of operators may share one."""
+
 
 def largest_magnitudes(constant: Constant, axes: tuple[int, ...]) -> Array:
     """The largest magnitudes along axes, which stay with size 1: float64; NaN where one is.
@@ -26,6 +29,11 @@ def largest_magnitudes(constant: Constant, axes: tuple[int, ...]) -> Array:
         ExternalDataError, ModelError: the constant can not be read.
     """
     stored = constant.locate()
+    if stored is None and constant.is_held:
+        held = _OF_HELD.setdefault(constant, {})
+        if axes not in held:
+            held[axes] = _largest(constant.values, axes).astype(np.float64)
+        return held[axes]
     if stored is None:
         return _largest(constant.values, axes).astype(np.float64)
     known = _KNOWN.setdefault(stored.place.source, {})

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from bnfold.errors import ModelError
 from bnfold.model.graph import Address, Graph, Node, Scope, Value, subgraphs
 from bnfold.model.names import Names
 from bnfold.model.recipes import Recipe
 from bnfold.model.spool import Spool
+from bnfold.model.tensors import item_size
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Patch:
         delisted: initializers that stop being graph inputs.
         spool: where the numbers of large new constants wait; None for in memory.
         recipes: what makes the numbers of other constants when they are read.
+        room: how many bytes of constants may come; None for any number.
     """
 
     removed: set[Address] = field(default_factory=set)
@@ -49,6 +53,7 @@ class Patch:
     delisted: set[str] = field(default_factory=set)
     spool: Spool | None = None
     recipes: list[Recipe] = field(default_factory=list)
+    room: int | None = None
 
     def read_instead(self, node: Node, index: int, name: str) -> None:
         """Let the node read `name` at that input."""
@@ -63,7 +68,18 @@ class Patch:
         self.attributes.setdefault(node.address, {})[name] = value
 
     def add_constant(self, scope: Scope, tensor: TensorProto) -> None:
-        """Give the scope one more constant; its name has to be new."""
+        """Give the scope one more constant; its name has to be new.
+
+        Raises:
+            ModelError: there is no more room.
+        """
+        if self.room is not None:
+            self.room -= prod(tensor.dims) * item_size(tensor.data_type)
+            if self.room < 0:
+                raise ModelError(
+                    f"with '{tensor.name}' the folded model would be many times as large as it was: a weight that many "
+                    "nodes share, or that is computed when it runs, becomes constants; fold a part, with --max-folds"
+                )
         self.added.setdefault(scope.number, []).append(self._kept(tensor))
 
     def replace_constant(self, value: Value, tensor: TensorProto) -> None:

@@ -20,7 +20,7 @@ Dim: TypeAlias = int | str | None
 """A number, a symbol that means the same number everywhere, or nothing known."""
 Shape: TypeAlias = tuple[Dim, ...]
 
-ROOM, ROOM_PER_BYTE = 1 << 30, 64
+ROOM, ROOM_PER_BYTE = 1 << 28, 100
 """How much memory shape inference may take: so much, and so much for each byte of the graph. Behind a shape that is
 said to have 2^31 axes it makes a list of as many."""
 

@@ -129,7 +129,7 @@ def open_session(
             providers=[(provider, provider_options(provider, tf32=tf32))],
             enable_fallback=0,
         )
-    session = Session(inference, name)
+        session = Session(inference, name)  # in here, since names may be no text
     _require_placed(session, inference.get_providers(), provider)
     return session
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 from onnx.helper import make_node, make_opsetid
 from support import graph_model
 
@@ -185,3 +185,28 @@ def body_hides_a_name_of_the_graph() -> ModelProto:
         model.graph.node[1].attribute[0].g.output[0].name = "x"
 
     return hidden(change)
+
+
+def referring(name: str, **graph: GraphProto) -> ModelProto:
+    """A call of a function that normalizes, one of whose attributes comes from the call, or is a graph as well."""
+    normalization = make_node("BatchNormalization", ["a", *["k"] * 4], ["z"])
+    attribute = normalization.attribute.add(name=name, ref_attr_name="eps", type=AttributeProto.FLOAT)
+    for body in graph.values():
+        attribute.g.CopyFrom(body)
+    opsets = [make_opsetid("", 20)]
+    made = helper.make_function(DOMAIN, "norm", ["a", "k"], ["z"], [normalization], opsets, ["eps"])
+    model = conv_bn()
+    model.graph.node[1].CopyFrom(make_node("norm", ["c", "s"], ["y"], domain=DOMAIN, eps=1e-3))
+    model.opset_import.append(make_opsetid(DOMAIN, 1))
+    model.functions.append(made)
+    return model
+
+
+@hostile("name that is no text")
+def attribute_that_comes_from_a_call_has_a_name_that_is_no_text() -> bytes:
+    return referring("NAME").SerializeToString().replace(b"NAME", b"\xff\xfe\xfd\xfc")
+
+
+@hostile(STAYS)
+def attribute_that_comes_from_a_call_is_a_graph_as_well() -> ModelProto:
+    return referring("epsilon", g=helper.make_graph([make_node("Relu", ["a"], ["r"])], "body", [], []))

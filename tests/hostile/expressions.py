@@ -173,3 +173,10 @@ def expression_of_integers_is_three_thousand_deep() -> ModelProto:
 @hostile(STAYS)
 def expression_of_integers_reads_each_value_twice() -> ModelProto:
     return quantized(" ".join(f"t{k + 1} = Max(t{k}, t{k})" for k in range(200)) + " W = Identity(t200)")
+
+
+@hostile("does not hold what it declares")
+def gather_of_a_type_that_nobody_knows() -> ModelProto:
+    model = with_weight("W = Gather(w, i)", w=normal(4, 3, 3, 3), i=ints(0, 1, 2, 3))
+    next(tensor for tensor in model.graph.initializer if tensor.name == "w").data_type = 65536
+    return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, helper
 from support import graph_model, normal
 
@@ -308,4 +309,85 @@ def quantization_annotation_names_what_is_not_there() -> ModelProto:
     model = graph_model("(float[4] x) => (float[4] y) { y = Relu(x) }", k=normal(4))
     annotation = model.graph.quantization_annotation.add(tensor_name="nobody")
     annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="nobody either")
+    return model
+
+
+@hostile(FOLDS)
+def relu_behind_has_no_output() -> ModelProto:
+    model = conv_bn()
+    model.graph.node.append(NodeProto(op_type="Relu", input=["y"]))
+    del model.graph.output[:]
+    return model
+
+
+@hostile(STAYS)
+def relu_between_has_no_input() -> ModelProto:
+    model = conv_bn()
+    del model.graph.node[0].input[:]
+    model.graph.node[0].op_type = "Relu"
+    return model
+
+
+@hostile(STAYS)
+def constant_holds_nothing_and_castlike_reads_nothing() -> ModelProto:
+    model = conv_bn()
+    model.graph.node[0].input[1] = "k"
+    model.graph.node.insert(0, helper.make_node("CastLike", ["W"], ["k"]))
+    model.graph.node[2].input[1] = "l"
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["l"]))
+    return model
+
+
+@hostile(STAYS)
+def weight_is_a_scalar() -> ModelProto:
+    model = conv_bn()
+    tensor_of(model, "W").CopyFrom(TensorProto(name="W", data_type=1, float_data=[1.0]))
+    return model
+
+
+@hostile(STAYS)
+def bias_is_of_another_length() -> ModelProto:
+    model = conv_bn()
+    model.graph.initializer.append(TensorProto(name="B", data_type=1, dims=[3], float_data=[1.0, 2.0, 3.0]))
+    model.graph.node[0].input.append("B")
+    return model
+
+
+@hostile(FOLDS)
+def input_that_may_be_fed_is_read_by_what_nobody_reads() -> ModelProto:
+    """The Pad goes with what it feeds; a caller may feed its amounts all the same, so that they stay an input."""
+    return graph_model(
+        "(float[1,2,4,4] x, int64[8] pads) => (float[1,2,4,4] z) { u = Pad(x, pads) y = Add(u, k) z = Relu(x) }",
+        pads=np.zeros(8, np.int64),
+        k=np.float32(2),
+    )
+
+
+@hostile(STAYS)
+def size_of_an_axis_is_no_text() -> bytes:
+    model = graph_model("(float[NAME,4,3] x) => (float[A,B,C] y) { r = Relu(x) y = Mul(r, k) }", k=normal(4, 1))
+    return model.SerializeToString().replace(b"NAME", b"\xff\xfe\xfd\xfc")
+
+
+@hostile(FOLDS)
+def starts_of_a_slice_are_2_to_the_31() -> ModelProto:
+    """onnx's shape inference makes a list of as many axes."""
+    model = conv_bn(more="u = Slice(y, z, e, a) w = Mul(u, s)")
+    model.graph.input.append(helper.make_tensor_value_info("z", TensorProto.INT64, [2**31]))
+    return model
+
+
+@hostile(STAYS)
+def shape_of_a_reshape_has_2_to_the_31_axes() -> ModelProto:
+    return graph_model(
+        f"(float[4] x, int64[{2**31}] z) => (float[A] y) {{ u = Reshape(x, z) y = Mul(u, k) }}", k=normal(4)
+    )
+
+
+@hostile(STAYS)
+def window_goes_over_2_to_the_32_places() -> ModelProto:
+    model = conv_bn()
+    model.graph.node[0].CopyFrom(helper.make_node("BatchNormalization", ["x", *"tttt"], ["c"]))
+    model.graph.node[1].CopyFrom(helper.make_node("Conv", ["c", "W"], ["y"], pads=[0, 0, 2**32, 0]))
+    model.graph.initializer.append(TensorProto(name="t", data_type=1, dims=[3], float_data=[1.0, 2.0, 3.0]))
     return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from onnx import ModelProto, SparseTensorProto, TensorProto, helper, numpy_helper
 from support import graph_model, normal, statistics
 
@@ -281,3 +282,25 @@ def external_tensor_beside_it_is_of_no_known_type() -> ModelProto:
     model = conv_bn()
     model.graph.initializer.append(TensorProto(name="odd", data_type=12345, dims=[2**62]))
     return model
+
+
+def shared(count: int, weight: str, **constants: npt.ArrayLike) -> ModelProto:
+    """So many Convs with one weight, and a BatchNormalization behind each, with which each needs one of its own."""
+    nodes = " ".join(f"c{k} = Conv(x, W) y{k} = BatchNormalization(c{k}, s, b, m, v)" for k in range(count))
+    outputs = ", ".join(f"float[A,B,C,D] y{k}" for k in range(count))
+    model = graph_model(f"(float[N,4,5,5] x) => ({outputs}) {{ {weight} {nodes} }}")
+    parameters = dict(zip("sbmv", statistics(4), strict=True))
+    for key, values in {**parameters, **constants}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(values), key))
+    return model
+
+
+@hostile("many times as large", is_run=False)
+def computed_weight_is_shared_by_two_hundred() -> ModelProto:
+    """A file of 20 kB, of which 13 GB would come."""
+    return shared(200, "W = ConstantOfShape(d)", d=np.array([4, 4, 2**10, 2**10], np.int64))
+
+
+@hostile(FOLDS)
+def small_weight_is_shared_by_a_hundred() -> ModelProto:
+    return shared(100, "", W=normal(4, 4, 3, 3))
