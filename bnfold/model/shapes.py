@@ -24,6 +24,9 @@ ROOM, ROOM_PER_BYTE = 1 << 28, 100
 """How much memory shape inference may take: so much, and so much for each byte of the graph. Behind a shape that is
 said to have 2^31 axes it makes a list of as many."""
 
+LONGEST_LIST = 1024
+"""How many axes a shape may be said to have that is an input of the graph."""
+
 SMALL = 64
 """Tensors of up to this many elements may be shapes that other operators take; shape inference sees their values."""
 
@@ -158,6 +161,8 @@ def _skeleton(graph: Graph, *, freeze: bool) -> ModelProto:
     skeleton.graph.node.extend(original.node)
     skeleton.graph.input.extend(original.input)
     skeleton.graph.output.extend(original.output)
+    for entry in skeleton.graph.input:
+        _shorten(entry)
     for entry in skeleton.graph.output:
         if entry.type.HasField("tensor_type"):
             entry.type.tensor_type.ClearField("shape")  # as value_info: declared, and perhaps wrong
@@ -170,6 +175,14 @@ def _skeleton(graph: Graph, *, freeze: bool) -> ModelProto:
     for proto in graph.scopes_of(skeleton):
         _hollow_out(proto)
     return skeleton
+
+
+def _shorten(entry: ValueInfoProto) -> None:
+    """Let a list of whole numbers that is said to be long be of unknown length: it may be taken for a shape."""
+    tensor = entry.type.tensor_type
+    is_list = len(tensor.shape.dim) == 1 and tensor.elem_type in (TensorProto.INT32, TensorProto.INT64)
+    if is_list and tensor.shape.dim[0].dim_value > LONGEST_LIST:
+        tensor.shape.dim[0].Clear()
 
 
 def _is_small(tensor: TensorProto) -> bool:

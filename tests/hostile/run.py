@@ -36,7 +36,10 @@ def calls_of(client: Client, case: Case) -> Iterator[Ended]:
         before = contents(folder)
         for arguments in [*READING, *(RUNNING if case.is_run else [])]:
             ended = client.call(folder, *arguments)
-            assert_harmless(ended, folder, before)
+            try:
+                assert_harmless(ended, folder, before)
+            except AssertionError as error:
+                raise AssertionError(f"{case.name}, {arguments[0]}: {error}") from error
             yield ended
 
 
