@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from faults.cases import listing, network, parts, plain, save
+from faults.cases import is_written_to, listing, network, parts, plain, save
 
 import bnfold
 from bnfold.model.scratch_folder import scratch_folder
@@ -62,6 +62,18 @@ def checking(folder: Path, model: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without a name are Linux's")
+def test_a_kill_in_the_check_of_a_model_with_its_weights_in_it_leaves_nothing(folder: Path) -> None:
+    before = listing(folder)
+    command = [sys.executable, "-m", "bnfold", "fold", "m.onnx", "-o", "out.onnx", "--shape", "N=2000"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE) as process:
+        until(lambda: is_written_to(folder))
+        time.sleep(0.3)  # until it is compared
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert listing(folder) == before
 
 
 def until(holds: Callable[[], bool], seconds: float = 60) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from faults.cases import is_written_to
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from support import MODELS, graph_model
@@ -242,7 +243,7 @@ def test_an_interrupt_ends_all_and_says_what_is_done(folder: Path, to_all: bool)
 
 
 def slow_to_check() -> onnx.ModelProto:
-    """Folds at once, and runs for long: what is written waits under its temporary name."""
+    """Folds at once, and runs for long: what is written waits without a name, or under a temporary one."""
     nodes = " ".join(f"v{k + 1} = MatMul(v{k}, M)" for k in range(60))
     body = f"(float[1,2,700,700] x) => (float[1,2,700,700] y) {{ v0 = BatchNormalization(c, s, b, m, v) {nodes} "
     body = body.replace("v0 = ", "c = Conv(x, W) v0 = ") + "y = Identity(v60) }"
@@ -259,7 +260,7 @@ def test_what_dies_in_the_check_leaves_no_temporary_file(folder: Path, end: str,
     (folder / "out").mkdir()
     call = command("slow.onnx", "in/mlp.onnx", "--out-dir", "out")
     with subprocess.Popen(call, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        until(lambda: any(name.endswith(".tmp") for name in names(folder / "out")))
+        until(lambda: is_written_to(folder / "out"))
         time.sleep(0.3)  # until it runs: what is killed while it writes is told too, but not always gets that far
         if end == "crash":
             os.kill(worker_of(process.pid), signal.SIGSEGV)

@@ -46,18 +46,23 @@ class Staged:
 
     @property
     def model(self) -> Path:
-        """The temporary name of the model; it can be read and run."""
-        return self._model.path
+        """A path by which this process can read the model and run it."""
+        return self._model.where
 
-    def write(self, content: Iterable[Segment]) -> None:
+    def write(self, content: Iterable[Segment], *, is_whole: bool = False) -> None:
         """Write the model's file.
+
+        Args:
+            content: what to write.
+            is_whole: the model refers to no file beside it, so that it can be run before it has a name.
 
         Raises:
             OSError: it can not be written.
         """
         write_flushed(self._model, content)
         self._model.take_after(self.target)
-        self._model.give_name()
+        if not is_whole:
+            self._model.give_name()
 
     def write_data(self, content: Iterable[Segment]) -> Temporary:
         """Write a data file; it has no place until `place_data` gives it one.
@@ -101,15 +106,16 @@ class Staged:
                 flush_folder(self.target.parent)  # the data first
             if self.replaces is not None:
                 self.replaces.verify()
+            self._model.give_name()
             self._was_committed = True
-            os.replace(self.model, self.target)
+            os.replace(self._model.path, self.target)
             if self.replaces is not None:
                 self.replaces.renew()
             flush_folder(self.target.parent)
 
     def discard(self) -> None:
         """Remove what is not in place, and let go of the files. A model that is in its place needs its data."""
-        is_in_place = self._was_committed and not self._model.is_at(self.model)
+        is_in_place = self._was_committed and not self._model.is_at(self._model.path)
         for data in self._data:
             data.close(keeps=is_in_place)
         self._model.close()

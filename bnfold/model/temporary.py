@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 import stat
 from contextlib import suppress
@@ -35,7 +34,7 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 def stem_for(place: Path) -> Path:
     """How the temporary names of one write begin, beside the place of its model."""
-    return place.with_name(f".{place.name[:_PLACE]}.{secrets.token_hex(8)}")
+    return place.with_name(f".{place.name[:_PLACE]}.{os.urandom(8).hex()}")
 
 
 class Temporary:
@@ -53,6 +52,11 @@ class Temporary:
         unnamed = _unnamed(path.parent, mode)
         self._has_name = unnamed is None
         self.file = _named(path, mode) if unnamed is None else unnamed
+
+    @property
+    def where(self) -> Path:
+        """A path by which this process finds the file: by its name, or by its descriptor while it has none."""
+        return self.path if self._has_name else _DESCRIPTORS / str(self.file.fileno())
 
     def give_name(self) -> None:
         """Let others find the file under its temporary name."""

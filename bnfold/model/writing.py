@@ -76,7 +76,7 @@ def staged(
                     f"'{target}' is a link into another folder, where nothing would find the weights beside the model; "
                     f"name the file itself, '{place}'"
                 )
-            work.write(content)
+            work.write(content, is_whole=made.form is Form.INLINE or not (made.had_data or work.data_file))
             work.remarks += _other_names(place)
         yield work
     finally:

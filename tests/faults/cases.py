@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,3 +167,17 @@ def parts(folder: Path, target: str) -> dict[str, bytes]:
     files = [path, *(path.parent / name for name in sorted(names))]
     onnx.load(path)  # onnx takes the model with its data
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def is_written_to(folder: Path) -> bool:
+    """Whether a process holds a file in the folder that has no name, or a temporary one."""
+    if any(path.name.endswith(".bnfold.tmp") for path in folder.iterdir()):
+        return True
+    return any(place.startswith(f"{folder}/#") for process in os.listdir("/proc") for place in _open_in(process))
+
+
+def _open_in(process: str) -> Iterator[str]:
+    """The files that a process has open, if it is one, still there, and one's own."""
+    with suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{process}/fd"):
+            yield os.readlink(f"/proc/{process}/fd/{descriptor}")
