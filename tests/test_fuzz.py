@@ -94,3 +94,10 @@ def test_a_crash_is_a_finding(broken: Path, tmp_path: Path) -> None:
     broken.write_text("import os, bnfold.model.wire as w\nw._field = lambda *rest: os.abort()\n")
     assert fuzz(tmp_path, "reader", "--plain", "--runs", "10").returncode == 1
     assert (tmp_path / "finding-reader.onnx").exists()
+
+
+@pytest.mark.parametrize("finding", sorted(seeds.FINDINGS.iterdir()), ids=lambda path: path.stem)
+def test_what_was_found_once_does_no_harm(finding: Path, tmp_path: Path) -> None:
+    target = finding.name.partition("_")[0]
+    done = fuzz(tmp_path, target, *[finding] * 16)  # so often that it is tried in each way that the target has
+    assert done.returncode == 0, done.stderr[-3000:]

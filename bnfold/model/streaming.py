@@ -16,7 +16,7 @@ from onnx import GraphProto, ModelProto, TensorProto
 
 from bnfold.model.external import MARK, is_reference
 from bnfold.model.mapped_file import BytesSource
-from bnfold.model.references import Range, Segment, extent_of, released
+from bnfold.model.references import Range, Segment, extent_of, materialized, released
 from bnfold.model.rewriting import Bytes, Edit, Kind, length_of, rewritten, tensor_edits
 from bnfold.model.skeleton import Skeleton
 from bnfold.model.unchanged import compared
@@ -201,7 +201,17 @@ def _inline(message: Level) -> list[Segment]:
     if _MARK not in raw:
         return [raw]
     source = BytesSource(raw)
-    return list(rewritten(source, tensor_edits(source, _KIND[type(message)], _filled, len(_MARK))))
+    try:
+        return list(rewritten(source, tensor_edits(source, _KIND[type(message)], _filled, len(_MARK))))
+    except Unreadable:  # a field that ONNX does not know, in a message too short to be looked at when it was opened
+        return [_whole(message)]
+
+
+def _whole(message: Level) -> bytes:
+    """The message as protobuf writes it, all tensors in memory."""
+    copy = ModelProto(graph=message) if isinstance(message, GraphProto) else message
+    whole = materialized(copy)
+    return bytes((whole.graph if isinstance(message, GraphProto) else whole).SerializeToString())
 
 
 def _filled(source: Bytes, place: Field) -> list[Edit]:
