@@ -197,7 +197,7 @@ def _channel_axis(op: Operator, constant: Constant, index: int) -> int | None:
         if aligned is None:
             return None
         laid = aligned
-    if len(laid) > len(shape) or constant.shape == () or 0 in laid:
+    if len(laid) > len(shape) or 0 in laid:
         return None
     long = [k for k, size in enumerate(laid) if size > 1]
     if len(long) > 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto, helper
 from support import check_fold, graph_model, normal, statistics
 
 import bnfold
@@ -103,3 +103,75 @@ def test_two_factors_become_one_unless_that_is_too_small_for_its_type(factor: fl
     body = "(float16[2, 4, 5, 5] x) => (float16[i, j, k, l] y) { a = Mul (x, f) y = Mul (a, f) }"
     model = graph_model(body, f=np.full((4, 1, 1), factor, np.float16))
     assert [node.op_type for node in bnfold.fold(model).model.graph.node] == left
+
+
+def test_an_average_of_opset_6_leaves_its_padding_out_as_one_of_opset_7_does() -> None:
+    pool = "h = Conv (x, w) c = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (h)"
+    normalization = "BatchNormalization <is_test = 1> (c, s, o, m, v)"
+    body = f"(float[2, 3, 6, 7] x) => (float[i, j, k, l] y) {{ {pool} y = {normalization} }}"
+    folded = bnfold.fold(graph_model(body, opset=6, w=normal(4, 3, 1, 1), **PARAMETERS)).model
+    assert [node.op_type for node in folded.graph.node] == ["Conv", "AveragePool"]
+    same = check_fold(normalized(pool, opset=7, w=normal(4, 3, 1, 1)), leaves=["Conv", "AveragePool"]).model
+    assert list(folded.graph.initializer) == list(same.graph.initializer)
+
+
+@pytest.mark.parametrize(("stride", "left"), [(1, []), (2, ["BatchNormalization"])])
+def test_ceil_mode_lets_a_window_reach_beyond_a_value_of_any_size_only_where_windows_leave_some_out(
+    stride: int, left: list[str]
+) -> None:
+    pool = f"AveragePool <kernel_shape = [2, 2], strides = [{stride}, {stride}], ceil_mode = 1, count_include_pad = 1>"
+    body = f"(float[2, 3, H, W] x) => (float[i, j, k, l] y) {{ h = Conv (x, w) c = {pool} (h) y = {BN} }}"
+    model = graph_model(body, w=normal(4, 3, 1, 1), **PARAMETERS)
+    kept = ["shift"] * len(left)
+    feeds = {"x": normal(2, 3, 5, 7)}
+    check_fold(model, leaves=["Conv", "AveragePool", *left], kept=kept, feeds=feeds, exact_reference=False)
+
+
+def test_channels_that_a_reshape_deals_out_across_rows_do_not_count_as_columns() -> None:
+    """Four channels of six places each, read as three rows of eight: no column is of one channel."""
+    body = "(float[2, 4, 6] x) => (float[i, j, k] y) { c = Mul (x, f) r = Reshape (c, to) y = MatMul (r, w) }"
+    model = graph_model(body, f=normal(4, 1), to=np.array([2, 3, 8]), w=normal(8, 5))
+    check_fold(model, leaves=["Mul", "Reshape", "MatMul"])
+
+
+def test_a_pad_of_opset_1_states_its_pads_by_another_name() -> None:
+    nodes = 'h = Conv (x, w) c = Pad <mode = "edge", paddings = [0, 0, 1, 0, 0, 0, 0, 2]> (h)'
+    normalization = "BatchNormalization <is_test = 1, consumed_inputs = [0, 0, 0, 1, 1]> (c, s, o, m, v)"
+    body = f"(float[2, 3, 6, 7] x) => (float[i, j, k, l] y) {{ {nodes} y = {normalization} }}"
+    model = graph_model(body, opset=1, w=normal(4, 3, 1, 1), **PARAMETERS)
+    folded = bnfold.fold(model).model
+    assert [node.op_type for node in folded.graph.node] == ["Conv", "Pad"]
+    padded = 'h = Conv (x, w) c = Pad <mode = "edge", pads = [0, 0, 1, 0, 0, 0, 0, 2]> (h)'
+    same = bnfold.fold(normalized(padded, opset=7, w=normal(4, 3, 1, 1))).model
+    assert list(folded.graph.initializer) == list(same.graph.initializer)
+
+
+def test_axes_of_a_pad_that_are_computed_are_refused_by_name() -> None:
+    nodes = 'h = Conv (x, w) c = Pad <mode = "edge"> (h, p, "", a)'
+    body = f"(float[2, 3, 6, 7] x, int64[1] a) => (float[i, j, k, l] y) {{ {nodes} y = {BN} }}"
+    model = graph_model(body, w=normal(4, 3, 1, 1), p=np.array([1, 1]), **PARAMETERS)
+    (kept,) = check_fold(model, kept=["unknown-shape"], feeds={"x": normal(2, 3, 6, 7), "a": np.array([3])}).kept
+    assert "pads along axes that are not known" in kept.reason
+
+
+def test_a_factor_behind_a_value_of_unknown_rank_takes_no_map_whatever_is_declared_of_its_output() -> None:
+    nodes = "c = Identity (x) n = BatchNormalization (c, s, o, m, v) f = Mul (n, n2) y = Conv (f, w)"
+    body = f"(float x) => (float y) {{ {nodes} }}"
+    model = graph_model(body, n2=normal(1, 4, 6, 7), w=normal(3, 4, 1, 1), **PARAMETERS)
+    model.graph.value_info.append(helper.make_tensor_value_info("f", TensorProto.FLOAT, [2, 4, 6, 7]))
+    (kept,) = bnfold.fold(model).kept
+    assert "multiplies a value whose rank is not known" in kept.reason
+
+
+def test_two_factors_for_a_shift_of_three_channels_are_refused_by_their_numbers() -> None:
+    body = "(float[2, 3, 6, 7] x) => (float[i, j, k, l] y) { a = Add (x, b) f = Mul (a, c) y = Conv (f, w) }"
+    model = graph_model(body, b=normal(3, 1, 1), c=normal(2, 1, 1), w=normal(4, 3, 1, 1))
+    model.graph.value_info.append(helper.make_tensor_value_info("f", TensorProto.FLOAT, [2, 3, 6, 7]))
+    assert any("has 2 factors, and the affine 3 channels" in affine.reason for affine in bnfold.inspect(model))
+
+
+def test_a_constant_of_no_numbers_is_no_affine() -> None:
+    body = "(float[2, 1] x) => (float[i, j] y) { h = MatMul (x, w) y = Mul (h, k) }"
+    model = graph_model(body, w=normal(1, 1), k=np.zeros((2, 0), np.float32))
+    assert not bnfold.inspect(model)
+    assert [node.op_type for node in bnfold.fold(model).model.graph.node] == ["MatMul", "Mul"]
