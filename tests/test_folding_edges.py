@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from support import check_fold, graph_model, normal, op_types, statistics
 
-import bnfold
-
 PARAMETERS: dict[str, Any] = dict(zip("sbmv", statistics(4, positive=True), strict=True))
 BN = "BatchNormalization ({}, s, b, m, v)"
 NO_BN: dict[str, Any] = {"prefer": "no-batchnorm"}
