@@ -780,3 +780,11 @@ def test_the_parameters_of_an_affine_may_be_dequantized() -> None:
         ks=positive(4),
     )
     check_fold(model, leaves=["Conv"])
+
+
+def test_a_map_that_differs_inside_a_block_of_two_is_refused() -> None:
+    body = "(float[5,6] x) => (float[5,2] y) { W = DequantizeLinear<axis = 1, block_size = 2>(Q, qs) "
+    body += "c = MatMul(x, W) y = Mul(c, k) }"
+    constants: dict[str, Any] = {"Q": drawn("int8", 6, 2), "qs": positive(6, 1), "k": positive(2, seed=5)}
+    model = graph_model(body, opset=21, **constants)
+    assert op_types(bnfold.fold(model).model) == ["DequantizeLinear", "MatMul", "Mul"]
