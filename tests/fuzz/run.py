@@ -232,7 +232,8 @@ def _fuzz(asked: argparse.Namespace, folder: Path, *, guided: bool) -> int:
 def _record(asked: argparse.Namespace, seconds: float, *, guided: bool) -> None:
     import record
 
-    command = f"python tests/fuzz/run.py {asked.target} --runs {asked.runs} --seed {asked.seed} --record"
+    how = "" if guided else " --plain"
+    command = f"python tests/fuzz/run.py {asked.target}{how} --runs {asked.runs} --seed {asked.seed} --record"
     figures: dict[str, int | str] = {
         "models of the corpus": len(list(seeds.CORPUS.iterdir())),
         "models made of them and tried": asked.runs,
