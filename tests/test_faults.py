@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from faults.cases import is_written_to, listing, network, parts, plain, save
+from faults.cases import is_written_to, listing, names, network, parts, plain, save, two_models
 
 import bnfold
 from bnfold.model.scratch_folder import scratch_folder
@@ -30,13 +30,7 @@ pytestmark = needs_posix
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two models of the same sizes, m with its weights in it and e with a data file."""
-    save(network(1), tmp_path / "m.onnx")
-    save(network(2), tmp_path / "e.onnx", external=True)
-    return tmp_path
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return two_models(tmp_path)
 
 
 # --- killed and ended ------------------------------------------------------------------------------------------------

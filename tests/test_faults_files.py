@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from command_line import Outcome, bnfold_process
-from faults.cases import CASES, Case, listing, network, parts, plain, save
+from faults.cases import CASES, Case, listing, names, network, parts, plain, save, two_models
 from support import normal
 
 import bnfold
@@ -31,13 +31,7 @@ needs_root = pytest.mark.skipif(not is_root, reason="needs to mount, or to becom
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two models of the same sizes, m with its weights in it and e with a data file."""
-    save(network(1), tmp_path / "m.onnx")
-    save(network(2), tmp_path / "e.onnx", external=True)
-    return tmp_path
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return two_models(tmp_path)
 
 
 def bnfold_in(folder: Path, *arguments: str, before: Callable[[], None] | None = None) -> Outcome:

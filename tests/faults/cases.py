@@ -144,6 +144,18 @@ MANY = Case(
 )
 
 
+def two_models(folder: Path) -> Path:
+    """The folder, with two models of the same sizes: m with its weights in it, and e with a data file."""
+    save(network(1), folder / "m.onnx")
+    save(network(2), folder / "e.onnx", external=True)
+    return folder
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder, in order."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 def listing(folder: Path) -> dict[str, bytes]:
     """All files below a folder, with what they hold."""
     paths: Iterable[Path] = sorted(folder.rglob("*"))
