@@ -1,0 +1,71 @@
+"""How the documentation becomes a site.
+
+    python -m sphinx -W --keep-going -c docs . build/site
+
+The source folder is the repository itself, so that a link from page to page, or to a file of the repository, is the
+same on the site as where the repository is read.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pygments.lexers.special import TextLexer
+
+import bnfold
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+ROOT = Path(__file__).resolve().parent.parent
+
+project = "bnfold"
+version = release = bnfold.__version__
+author = "the authors of bnfold"
+copyright = author  # noqa: A001 (the name is Sphinx's)
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+include_patterns = ["*.md", "docs/**.md", "models/README.md", "examples/README.md"]
+exclude_patterns = [".*", "build", "shared"]
+root_doc = "docs/index"
+
+myst_heading_anchors = 4
+default_role = "py:obj"
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = f"bnfold {release}"
+html_copy_source = False
+html_show_sphinx = False
+
+FRONT = """<!doctype html>
+<meta charset="utf-8">
+<title>bnfold</title>
+<meta http-equiv="refresh" content="0; url=docs/index.html">
+<a href="docs/index.html">bnfold</a>
+"""
+"""The page at the foot of the site: the first one lies where it lies in the repository."""
+
+
+def _write_front(app: Sphinx, exception: Exception | None) -> None:
+    if exception is None and app.builder.format == "html":
+        Path(app.outdir, "index.html").write_text(FRONT, encoding="utf-8")
+
+
+def _without_pages_to_come(app: Sphinx, docname: str, source: list[str]) -> None:
+    """The navigation names pages by patterns; one that matches nothing yet is left out."""
+    if docname == root_doc:
+        kept = (line for line in source[0].splitlines() if "*" not in line or any((ROOT / "docs").glob(f"{line}.md")))
+        source[0] = "\n".join(kept)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """What Sphinx does not know by itself: that ONNX's text is text, and where the site begins."""
+    app.add_lexer("onnx", TextLexer)
+    app.connect("source-read", _without_pages_to_come)
+    app.connect("build-finished", _write_front)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,75 @@
+"""The site builds without a warning, and shows a reader nothing that comes from elsewhere. Needs `bnfold[docs,train]`."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sphinx", reason="the site needs bnfold[docs]")
+pytest.importorskip("torch", reason="the reference imports what it describes: it needs bnfold[train]")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
+"""What a browser fetches when it shows a page, by the attribute that names it."""
+POINTERS = {"canonical", "next", "prev", "index", "search"}
+"""Relations of a `link` that only name another page."""
+
+
+class Loads(HTMLParser):
+    """Everything that a page loads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        target = values.get(LOADS.get(tag, ""))
+        if target and values.get("rel") not in POINTERS:
+            self.found.append(target)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    strict = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "-c", "docs"]
+    command = [*strict, "-d", str(folder / "state"), ".", str(folder / "html")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (built.returncode, built.stderr) == (0, "")
+    return folder / "html"
+
+
+def test_every_page_of_the_repository_is_on_the_site(site: Path) -> None:
+    pages = [*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md"), ROOT / "models/README.md", ROOT / "examples/README.md"]
+    missing = [page for page in pages if not (site / page.relative_to(ROOT)).with_suffix(".html").is_file()]
+    assert not missing
+
+
+def test_the_site_begins_where_its_first_page_is(site: Path) -> None:
+    target = re.search(r'href="([^"]+)"', (site / "index.html").read_text(encoding="utf-8"))
+    assert target is not None
+    assert (site / target[1]).is_file()
+
+
+def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        loads = Loads(page.read_text(encoding="utf-8")).found
+        assert not [load for load in loads if re.match(r"(\w+:)?//", load)], page
+
+
+def test_no_style_loads_anything_from_elsewhere(site: Path) -> None:
+    for style in site.rglob("*.css"):
+        assert not re.findall(r"url\(\s*[\"']?(?:https?:)?//|@import", style.read_text(encoding="utf-8")), style
+
+
+def test_what_is_loaded_is_there(site: Path) -> None:
+    """And a page with no load at all would show that the test looks at nothing."""
+    for page in (site / "docs").rglob("*.html"):
+        loads = [load.partition("?")[0] for load in Loads(page.read_text(encoding="utf-8")).found]
+        assert loads
+        assert not [load for load in loads if not load.startswith("data:") and not (page.parent / load).is_file()], page
