@@ -1,4 +1,4 @@
-"""The site builds without a warning, and shows a reader nothing that comes from elsewhere. Needs `bnfold[docs,train]`."""
+"""The site builds without a warning, and loads nothing that comes from elsewhere. Needs `bnfold[docs,train]`."""
 
 import re
 import subprocess
