@@ -1,5 +1,6 @@
 """The site builds without a warning, and loads nothing that comes from elsewhere. Needs `bnfold[docs,train]`."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
+import bnfold
 
 pytest.importorskip("sphinx", reason="the site needs bnfold[docs]")
 pytest.importorskip("torch", reason="the reference imports what it describes: it needs bnfold[train]")
@@ -48,6 +51,16 @@ def test_every_page_of_the_repository_is_on_the_site(site: Path) -> None:
     pages = [*ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md"), ROOT / "models/README.md", ROOT / "examples/README.md"]
     missing = [page for page in pages if not (site / page.relative_to(ROOT)).with_suffix(".html").is_file()]
     assert not missing
+
+
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
+    from sphinx.util.inventory import InventoryFile
+
+    with (site / "objects.inv").open("rb") as stream:
+        known = {name for kind in InventoryFile.load(stream, "", lambda base, uri: uri).values() for name in kind}
+    public = {f"bnfold.{name}" for name in bnfold.__all__ if not name.startswith("_")}
+    public |= {f"bnfold.torch.{name}" for name in importlib.import_module("bnfold.torch").__all__}
+    assert public <= known
 
 
 def test_the_site_begins_where_its_first_page_is(site: Path) -> None:

@@ -20,17 +20,17 @@ class OutputComparison:
     Attributes:
         name: The output's name.
         dtype: Its element type, as `"float32"`.
-        max_abs: max|y - y'|, in float64, over the positions where both are finite.
-        mean_abs: mean|y - y'|.
-        max_rel: max(|y - y'| / |y|) over the positions where y is not 0.
-        max_y: max|y| of the original.
+        max_abs: ``max|y - y'|``, in float64, over the positions where both are finite.
+        mean_abs: ``mean|y - y'|``.
+        max_rel: ``max(|y - y'| / |y|)`` over the positions where y is not 0.
+        max_y: ``max|y|`` of the original.
         rel_to_max: `max_abs / max_y`.
         cosine: Of the two outputs as vectors; `None` for types that are not rounded.
         argmax_agreement: The share of rows whose largest entry is the same; `None` for what is no table of scores.
         ulps: How many elements differ by how many representable numbers: by 0, by 1, by 2, by up to 4, 8, 16, and so
             on; empty for types that are not rounded.
-        noise: The original's own rounding noise in the same unit: max|y - y''|, where y'' comes from onnxruntime's own
-            rewriting of the same graph; the worst ratio to max|y| over all draws, times this draw's max|y|.
+        noise: The original's own rounding noise in the same unit: ``max|y - y''|``, where y'' comes from onnxruntime's
+            own rewriting of the same graph; the worst ratio to ``max|y|`` over all draws, times this draw's ``max|y|``.
         tolerance: What `max_abs` may be.
         basis: Where the tolerance comes from, in words.
         shape_match: Whether the shapes agree in every draw.

@@ -16,7 +16,7 @@ def pull_axes(op: Operator, placed: Placed) -> Taken | Refusal:
     """Axes in another order, without some of size 1, or with new ones of size 1.
 
     Given: axis k of y is axis ``s[k]`` of x; for Transpose ``s = perm``. Result: the same map on axis ``s[axis]`` of x,
-    for each axis that it has. Exact: always (ONNX Transpose-1, 13, 21; Squeeze and Unsqueeze-1, 11, 13, 21).
+    for each axis that it has. Exact: always (ONNX Transpose-1 to 25, Squeeze-1 to 25, Unsqueeze-1 to 25).
     """
     sources = [0] if placed.is_uniform else _source_axes(op)
     if isinstance(sources, Refusal):
@@ -30,7 +30,7 @@ def push_axes(op: Operator, placed: Placed) -> Taken | Refusal:
     """Axes in another order, without some of size 1, or with new ones of size 1.
 
     Given: axis k of y is axis ``s[k]`` of x, which has a map. Result: the same map on the axis k with ``s[k] = axis``,
-    for each axis that it has. Exact: always, as for `pull_axes`.
+    for each axis that it has. Exact: as for `pull_axes`.
     """
     sources = [0] if placed.is_uniform else _source_axes(op)
     if isinstance(sources, Refusal):
@@ -101,8 +101,8 @@ def pull_reshape(op: Operator, placed: Placed) -> Taken | Refusal:
     Given: y holds the elements of x in the same (C) order. Result: the map spread over the axes of y that x's axes
     became, and read off along x's: ``np.repeat(a, H*W)`` becomes ``a`` when (C, H, W) was flattened. Where the channels
     of y are split in x, as (C) to (G, C/G), it is a map over both axes.
-    Exact: iff it is a map over axes of x, and the sizes that matter are static (Reshape-1, 5, 13, 14, 19; Flatten-1, 9,
-    11, 13). Refused where a map over several axes would have more numbers than before.
+    Exact: iff it is a map over axes of x, and the sizes that matter are static; refused where a map over several axes
+    would have more numbers than before (ONNX Reshape-1 to 25, Flatten-1 to 25).
     """
     before, after = _shapes(op)
     return _reshaped(op, placed, after, before)
@@ -114,7 +114,8 @@ def push_reshape(op: Operator, placed: Placed) -> Taken | Refusal:
 
     Given: y holds the elements of x, which has a map, in the same (C) order. Result: the map spread over the axes of x,
     and read off along those of y: ``a`` becomes ``np.repeat(a, H*W)`` when (C, H, W) is flattened.
-    Exact: iff it is a map over axes of y, and as for `pull_reshape`.
+    Exact: iff it is a map over axes of y, and the sizes that matter are static; refused where a map over several axes
+    would have more numbers than before (ONNX Reshape-1 to 25, Flatten-1 to 25).
     """
     before, after = _shapes(op)
     return _reshaped(op, placed, before, after)
@@ -158,7 +159,7 @@ def spread_over_depth(op: Operator, placed: Placed) -> Taken | Refusal:
 
     Given: wide ``[N, C, H*b, W*b]`` with the map, and deep ``[N, C*b*b, H, W]``. Result: deep channel
     ``(i*b + j)*C + c`` (mode DCR) or ``c*b*b + i*b + j`` (CRD) gets the map of channel c: a tile, or runs.
-    Exact: always (DepthToSpace-1, 11, 13, 28; SpaceToDepth-1, 13, 28, which brought the mode).
+    Exact: always (ONNX DepthToSpace-1, 11, 13, 28, SpaceToDepth-1, 13, 28; only 28 has the latter's mode).
     """
     if placed.is_uniform:
         return Taken({0: placed})
@@ -177,7 +178,8 @@ def gather_from_depth(op: Operator, placed: Placed) -> Taken | Refusal:
     """Blocks of space become channels or the other way round, the map lies where the depth is.
 
     Given: as for `spread_over_depth`, but the deep side has the map. Result: channel c of the wide side gets the one
-    that all its places have. Exact: iff the b*b places of a block have the same map.
+    that all its places have.
+    Exact: iff the b*b places of a block have the same map (ONNX DepthToSpace-1, 11, 13, 28, SpaceToDepth-1, 13, 28).
     """
     if placed.is_uniform:
         return Taken({0: placed})

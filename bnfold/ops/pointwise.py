@@ -14,7 +14,7 @@ from bnfold.ops.rule import Operator, Placed, Refusal, Rescale, Taken
 @pull("Identity", several_axes=True)
 @push("Identity", several_axes=True)
 def carry_identity(_: Operator, placed: Placed) -> Taken | Refusal:
-    """Given: ``y = x``. Result: the same map on the other side. Exact: always (ONNX Identity-1)."""
+    """Given: ``y = x``. Result: the same map on the other side. Exact: always (ONNX Identity-1 to 25)."""
     return Taken({0: placed})
 
 
@@ -43,7 +43,7 @@ def carry_rectifier(op: Operator, placed: Placed) -> Taken | Refusal:
 
     Given: ``y = r(x)`` with ``r(a x) = a r(x)`` for every ``a >= 0``; the slopes do not matter, PRelu's is per channel.
     Result: the same map on the other side.
-    Exact: iff ``a >= 0`` and ``b = 0`` (ONNX Relu-1, LeakyRelu-1, PRelu-1).
+    Exact: iff ``a >= 0`` and ``b = 0`` (ONNX Relu-1 to 14, LeakyRelu-1 to 16, PRelu-1 to 16).
     """
     if not placed.affine.is_scaling:
         return op.refuse("shift", "bends at zero, and a shift would move the bend; only a scale can pass it")
@@ -57,7 +57,7 @@ def pull_cast(op: Operator, placed: Placed) -> Taken | Refusal:
     """A Cast from one floating point type to another.
 
     Given: ``y = Cast(x)``, both floats. Result: the same map on x, now rounded in x's type.
-    Exact: equal in real arithmetic; said in a remark when the types differ (ONNX Cast-1, 6, 9, 13, 19).
+    Exact: equal in real arithmetic; said in a remark when the types differ (ONNX Cast-1 to 28).
     """
     types = _cast_types(op)
     if isinstance(types, Refusal):
@@ -117,13 +117,23 @@ def push_clip(op: Operator, placed: Placed) -> Taken | Refusal:
 
 @pull("Clip", since=1)
 def pull_clip_attributes(op: Operator, placed: Placed) -> Taken | Refusal:
-    """A Clip whose bounds are attributes, before opset 11; as `pull_clip`."""
+    """A Clip whose bounds are attributes.
+
+    Given: ``y = min(max(x, lo), hi)``, lo and hi attributes; a and b the same in every channel.
+    Result: as for `pull_clip`.
+    Exact: iff a != 0 and lo <= hi (ONNX Clip-1, 6).
+    """
     return _clip_attributes(op, placed, _bounds_map(placed, pushed=False))
 
 
 @push("Clip", since=1)
 def push_clip_attributes(op: Operator, placed: Placed) -> Taken | Refusal:
-    """A Clip whose bounds are attributes, before opset 11; as `push_clip`."""
+    """A Clip whose bounds are attributes.
+
+    Given: ``y = min(max(x, lo), hi)``, lo and hi attributes; x with a map, a and b the same in every channel.
+    Result: as for `push_clip`.
+    Exact: as for `pull_clip_attributes`.
+    """
     return _clip_attributes(op, placed, _bounds_map(placed, pushed=True))
 
 

@@ -17,7 +17,7 @@ def carry_max_pool(op: Operator, placed: Placed) -> Taken | Refusal:
 
     Given: ``y = max over a window of x``, padded with -inf. Result: the same map on the other side.
     Exact: iff ``a >= 0``, whatever b, pads and ceil_mode; ``a > 0`` when the indices are used, which a zero scale would
-    tie (ONNX MaxPool-1, 8, 10, 11, 12, 22, GlobalMaxPool-1).
+    tie (ONNX MaxPool-1, 8, 10, 11, 12, 22, GlobalMaxPool-1, 22).
     """
     refusal = _refuse_spatial(op, placed)
     if refusal is not None:
@@ -116,7 +116,8 @@ def pull_reduce_max(op: Operator, placed: Placed) -> Taken | Refusal:
     """A maximum over chosen axes.
 
     Given: ``y = max of x over axes``. Result: the same map on x, on the axis that it had there.
-    Exact: iff ``a >= 0``, and as for `pull_reduce_mean` (ONNX ReduceMax-1, 11, 12, 13, 18, 20).
+    Exact: iff ``a >= 0``, and the channel axis is not among the axes, or the map is uniform
+    (ONNX ReduceMax-1, 11, 12, 13, 18, 20).
     """
     return _refuse_minima(op, placed) or _moves(_before(op, placed))
 

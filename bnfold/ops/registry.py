@@ -7,8 +7,10 @@ if it is registered with ``several_axes=True``; for every other rule such a map 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from functools import wraps
+from typing import Any, NamedTuple, TypeAlias
 
 from bnfold.model.graph import ONNX_DOMAIN, Node
 from bnfold.ops.rule import Operator, Placed, Refusal, Spread, Taken
@@ -18,6 +20,24 @@ Maps: TypeAlias = Mapping[int, Placed]
 
 Rule: TypeAlias = Callable[[Operator, Placed], Taken | Refusal]
 EachRule: TypeAlias = Callable[[Operator, Maps], Taken | Refusal]
+
+
+class Entry(NamedTuple):
+    """What is registered for one operator from one version on.
+
+    Attributes:
+        domain: of the operator.
+        op_type: its name.
+        since: the first version for which the rule holds.
+        several_axes: whether the rule is asked for maps over several axes.
+        written: the rule as it is written, with its docstring.
+    """
+
+    domain: str
+    op_type: str
+    since: int
+    several_axes: bool
+    written: Callable[..., Any]
 
 
 class Registry:
@@ -30,6 +50,7 @@ class Registry:
     def __init__(self, side: str) -> None:
         self._side = side
         self._rules: dict[tuple[str, str], list[tuple[int, EachRule]]] = {}
+        self._entries: list[Entry] = []
 
     def each(
         self, *op_types: str, since: int = 1, domain: str = ONNX_DOMAIN, several_axes: bool = False
@@ -53,6 +74,7 @@ class Registry:
                     raise ValueError(f"two rules for {domain or 'ai.onnx'}::{op_type} since {since}")
                 rules.append((since, rule if several_axes else self._for_one_axis(rule)))
                 rules.sort(key=lambda entry: entry[0])
+                self._entries.append(Entry(domain, op_type, since, several_axes, inspect.unwrap(rule)))
             return rule
 
         return register
@@ -60,6 +82,7 @@ class Registry:
     def _for_one_axis(self, rule: EachRule) -> EachRule:
         """The rule, never asked for a map over several axes."""
 
+        @wraps(rule)
         def guarded(op: Operator, maps: Maps) -> Taken | Refusal:
             wide = next((placed for placed in maps.values() if isinstance(placed, Spread)), None)
             if wide is None:
@@ -76,6 +99,7 @@ class Registry:
         """Register a rule for operators of which the first output (input) alone can have a map; as `each`."""
 
         def register(rule: Rule) -> Rule:
+            @wraps(rule)
             def first_only(op: Operator, maps: Maps) -> Taken | Refusal:
                 if set(maps) != {0}:
                     return op.refuse(f"other-{self._side}", f"has a rule for its first {self._side} only")
@@ -96,6 +120,10 @@ class Registry:
     def table(self) -> dict[tuple[str, str], tuple[int, ...]]:
         """(domain, operator) to the versions from which on a rule of its own holds; for documentation and tests."""
         return {key: tuple(since for since, _ in rules) for key, rules in sorted(self._rules.items())}
+
+    def entries(self) -> list[Entry]:
+        """All that is registered, by domain, operator and version; for documentation and tests."""
+        return sorted(self._entries, key=lambda entry: entry[:3])
 
 
 pull = Registry("output")

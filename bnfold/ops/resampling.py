@@ -14,7 +14,7 @@ def carry_resize(op: Operator, placed: Placed) -> Taken | Refusal:
     Given: ``y = sum of w_k x_k`` with ``sum of w_k = 1`` (nearest, linear, cubic; antialias and exclude_outside too).
     Result: the same map on the other side.
     Exact: iff the channel axis is not resampled, and nothing is extrapolated: ``tf_crop_and_resize`` puts a constant
-    outside (ONNX Resize-10, 11, 13, 18, 19, Upsample-7, 9).
+    outside (ONNX Resize-10, 11, 13, 18, 19, Upsample-1 to 10).
     """
     if op.attribute("coordinate_transformation_mode", "") == "tf_crop_and_resize":
         return op.refuse("extrapolation", "puts a constant where it reads outside of its input (tf_crop_and_resize)")

@@ -1,0 +1,35 @@
+"""Write docs/reference: the rules from their registry and docstrings, the commands from the command line.
+
+    python docs/reference.py            # write the pages
+    python docs/reference.py --check    # fail if a committed page says something else
+
+The reference of the Python API is no page of this script: the site makes it from the docstrings.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import command_pages
+import rule_pages
+
+FOLDER = Path(__file__).resolve().parent / "reference"
+PAGES = {"rules.md": rule_pages.text, "commands.md": command_pages.text}
+
+
+def main() -> int:
+    """Write or check the pages."""
+    if "--check" not in sys.argv:
+        FOLDER.mkdir(exist_ok=True)
+        for name, text in PAGES.items():
+            (FOLDER / name).write_text(text(), encoding="utf-8")
+        return 0
+    stale = [name for name, text in PAGES.items() if (FOLDER / name).read_text(encoding="utf-8") != text()]
+    for name in stale:
+        print(f"docs/reference/{name} is stale: run python docs/reference.py", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
