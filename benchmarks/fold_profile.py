@@ -1,4 +1,4 @@
-"""Where the time of `bnfold fold --no-check` goes: start of Python, imports by package, planning, writing, flushing.
+"""Where the time of `bnfold fold --no-check` goes: start of Python, imports by package, planning, writing.
 
     python benchmarks/fold_profile.py                # ResNet-50; prints the parts
     python benchmarks/fold_profile.py --write        # and puts them into results/fold_profile.json
@@ -37,23 +37,17 @@ PACKAGES = {
 }
 OTHERS = "the standard library and the rest"
 PHASES = """
-import json, os, sys, time
+import json, sys, time
 begin = time.perf_counter()
 import bnfold.cli.fold, bnfold.report, rich.console
 from bnfold.folding.fold import fold
-flushed, fsync = [], os.fsync
-def timed(descriptor):
-    start = time.perf_counter()
-    fsync(descriptor)
-    flushed.append(time.perf_counter() - start)
-os.fsync = timed
 imported = time.perf_counter()
 result = fold(sys.argv[1])
 planned = time.perf_counter()
 result.save(sys.argv[2])
 written = time.perf_counter()
 print(json.dumps({"imports": imported - begin, "opening and planning": planned - imported,
-    "computing and writing": written - planned - sum(flushed), "last flush to the disk": sum(flushed)}))
+    "computing and writing": written - planned}))
 """
 CALLS = """
 import cProfile, pstats, sys

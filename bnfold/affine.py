@@ -39,7 +39,7 @@ class Affine:
     shift: Vector
 
     def __post_init__(self) -> None:
-        scale, shift = (_frozen(vector) for vector in (self.scale, self.shift))
+        scale, shift = _frozen(self.scale), _frozen(self.shift)
         if scale.shape != shift.shape or scale.ndim != 1 or scale.size == 0:
             raise ValueError(f"scale {scale.shape} and shift {shift.shape} must be vectors of one length >= 1")
         object.__setattr__(self, "scale", scale)

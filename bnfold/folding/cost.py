@@ -29,11 +29,10 @@ from onnx import TensorProto
 from bnfold.folding.plan import Change, Residual
 from bnfold.folding.sources import BATCH_NORMALIZATION, Source
 from bnfold.folding.state import State
-from bnfold.model.broadcasting import broadcast
 from bnfold.model.graph import Node, Value
 from bnfold.model.shapes import Shapes
 from bnfold.model.tensors import item_size
-from bnfold.ops.rule import NOTHING, Operator, Placed, Rescale
+from bnfold.ops.rule import Operator, Placed, Rescale
 from bnfold.values import cached_property
 
 Elements: TypeAlias = Counter[tuple[str, ...]]
@@ -41,6 +40,9 @@ Elements: TypeAlias = Counter[tuple[str, ...]]
 
 _FUSING = frozenset({"Conv", "Gemm"})
 """Operators into which onnxruntime takes a Relu that stands behind them."""
+
+_TAKING_RELU = _FUSING | {BATCH_NORMALIZATION}
+"""The same, and the operator into which it takes one between convolutions."""
 
 _INSIDE = frozenset({"HardSigmoid", "HardSwish", "Relu", "Sigmoid", "Tanh"})
 """Operators that onnxruntime runs inside a BatchNormalization between convolutions; not Clip, LeakyRelu, Elu, Gelu."""
@@ -181,7 +183,7 @@ def _add_activations(gone: Price, come: Price, removed: list[Source], made: Stat
             continue
         if not source.is_normalization:
             gone.activations.append((output, 1))
-        if _in_front(node, made) not in _FUSING | {BATCH_NORMALIZATION}:
+        if _in_front(node, made) not in _TAKING_RELU:
             come.activations.append((output, 1))
 
 
@@ -210,11 +212,7 @@ def behind_elements(behind: Placed | np.ndarray) -> int:
 
 def new_bytes(op: Operator, index: int, rescale: Rescale) -> int:
     """The bytes of a constant that has to be written beside the present one; 0 where it takes its place."""
-    shape = broadcast(
-        () if rescale.of == NOTHING else op.base(index, rescale).shape,
-        rescale.factor.shape,
-        () if rescale.offset is None else rescale.offset.shape,
-    )
+    shape = op.rescaled_shape(index, rescale)
     present = op.input(index)
     takes_its_place = (
         present is not None
@@ -223,10 +221,8 @@ def new_bytes(op: Operator, index: int, rescale: Rescale) -> int:
         and op.constants.is_stored(present)
         and tuple(present.tensor.dims) == shape
     )
-    kind = op.float_type(index)
-    if takes_its_place or kind == TensorProto.UNDEFINED:
-        return 0
-    return prod(shape) * item_size(kind)
+    kind = TensorProto.UNDEFINED if takes_its_place else op.float_type(index)
+    return 0 if kind == TensorProto.UNDEFINED else prod(shape) * item_size(kind)
 
 
 def _in_front(node: Node, state: State) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from bnfold.folding.placing import put_constant as _put_constant
 from bnfold.folding.placing import put_integers
 from bnfold.folding.plan import Change, Plan
@@ -73,10 +71,9 @@ def _recipe(op: Operator, index: int, rescale: Rescale) -> Recipe | None:
     stored = None if rescale.of == NOTHING else op.base(index, rescale).locate()
     if stored is None:
         return None
-    factor, offset = rescale.factor, rescale.offset
-    if np.broadcast_shapes(stored.shape, factor.shape, () if offset is None else offset.shape) != stored.shape:
+    if op.rescaled_shape(index, rescale) != stored.shape:
         return None
-    return Recipe(stored, factor, offset, op.float_type(index))
+    return Recipe(stored, rescale.factor, rescale.offset, op.float_type(index))
 
 
 def _bias_adds(plan: Plan) -> dict[Address, Source]:

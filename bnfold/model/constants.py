@@ -145,7 +145,7 @@ def _sparse_initializers(
 
 
 def _is_evaluable(node: Node) -> bool:
-    return node.domain == ONNX_DOMAIN and node.op_type in _SPECIAL | EVALUATORS.keys() and node.since_version > 0
+    return node.domain == ONNX_DOMAIN and node.op_type in _EVALUABLE and node.since_version > 0
 
 
 def _operands(value: Value) -> list[Value]:
@@ -177,3 +177,5 @@ def _constant(node: Node, base_dir: Path | None) -> Constant | None:
 _SPECIAL = frozenset({"Constant", "CastLike", "Split"})
 """Evaluated by `Constants` itself: they need the model's folder, the type of a value that is no constant, or which
 output is meant."""
+
+_EVALUABLE = _SPECIAL | EVALUATORS.keys()

@@ -58,8 +58,9 @@ def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
         else:
             yield from _held_by(scope.attribute_proto)
         for node in scope.node:
-            yield from _held_by(node.attribute)
-            pending += subgraphs(node)
+            if node.attribute:
+                yield from _held_by(node.attribute)
+                pending += subgraphs(node)
 
 
 def _held_by(attributes: Iterable[AttributeProto]) -> Iterator[TensorProto]:

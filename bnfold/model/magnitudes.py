@@ -56,5 +56,5 @@ def _largest(values: Array, axes: tuple[int, ...]) -> Array:
         values = values.astype(np.float32)  # bfloat16: exact, and numpy reduces it
     if values.size == 0:
         return np.zeros([1 if axis in axes else size for axis, size in enumerate(values.shape)])
-    largest: Array = np.maximum(values.max(axis=axes, keepdims=True), -values.min(axis=axes, keepdims=True))
+    largest: Array = np.abs(values).max(axis=axes, keepdims=True)
     return largest

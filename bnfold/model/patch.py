@@ -166,14 +166,14 @@ class _Dead:
     def _is_alive(self, value: Value) -> bool:
         if value.is_output or (value.scope.number, value.name) in self._read_by_new or self._is_fed(value):
             return True
-        return any(self._still_reads(node, index) for node, index in value.readers)
+        for node, index in value.readers:  # a million times in a large graph, so without a generator
+            if node.address not in self.nodes and index not in self._patch.inputs.get(node.address, ()):
+                return True
+        return False
 
     def _is_fed(self, value: Value) -> bool:
         """Whether a caller may feed the value, or not: then it stays an input, though nothing reads it."""
         return self._graph.is_overridable(value) and value.name not in self._patch.delisted
-
-    def _still_reads(self, node: Node, index: int) -> bool:
-        return node.address not in self.nodes and index not in self._patch.inputs.get(node.address, {})
 
     def _may_go(self, node: Node) -> bool:
         """Whether a node, one of whose outputs is dead, has no other use."""

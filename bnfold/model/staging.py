@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,6 +39,7 @@ class Staged:
         self.remarks: list[str] = []
         self.replaces: Opened | None = None
         self._stem = stem_for(target)
+        self._is_flushed = target.exists()  # what nothing is lost with is not waited for: ADR 14
         self._mode = 0o600 if target.exists() else 0o666  # what replaces a file may be as private as that is
         self._model = Temporary(Path(f"{self._stem}.model{SUFFIX}"), self._mode)
         self._data: list[_Data] = []
@@ -59,7 +60,7 @@ class Staged:
         Raises:
             OSError: it can not be written.
         """
-        write_flushed(self._model, content)
+        self._write(self._model, content)
         self._model.take_after(self.target)
         if not is_whole:
             self._model.give_name()
@@ -72,10 +73,15 @@ class Staged:
         """
         made = Temporary(Path(f"{self._stem}.data.{len(self._data)}{SUFFIX}"), self._mode)
         self._data.append(_Data(made))
-        write_flushed(made, content)
+        self._write(made, content)
         made.take_after(self.target)
         made.give_name()
         return made
+
+    def _write(self, made: Temporary, content: Iterable[Segment]) -> None:
+        with flushing(made.file) if self._is_flushed else nullcontext():
+            write(made.file, content)
+            made.file.flush()
 
     def place_data(self, made: Temporary, place: Path) -> bool:
         """Give a data file its name, unless there is a file of that name: whether it got it.
@@ -102,8 +108,8 @@ class Staged:
             ModelError: somebody else has changed or replaced the file that the model was made from, and would lose it.
         """
         with target_errors(self.target):
-            if self._data:
-                flush_folder(self.target.parent)  # the data first
+            if self._is_flushed or self.target.exists():
+                self._flush()
             if self.replaces is not None:
                 self.replaces.verify()
             self._model.give_name()
@@ -111,7 +117,17 @@ class Staged:
             os.replace(self._model.path, self.target)
             if self.replaces is not None:
                 self.replaces.renew()
-            flush_folder(self.target.parent)
+            if self._is_flushed:
+                flush_folder(self.target.parent)
+
+    def _flush(self) -> None:
+        """Bring all to the disk before the file that was there goes: by a power cut neither can be lost."""
+        for made in () if self._is_flushed else (*(data.made for data in self._data), self._model):
+            if not made.file.closed:
+                os.fsync(made.file.fileno())
+        self._is_flushed = True
+        if self._data:
+            flush_folder(self.target.parent)  # the data first
 
     def discard(self) -> None:
         """Remove what is not in place, and let go of the files. A model that is in its place needs its data."""
@@ -179,12 +195,6 @@ def target_errors(target: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         raise TargetError(f"'{target}' can not be written: {error.strerror or error}") from error
-
-
-def write_flushed(made: Temporary, content: Iterable[Segment]) -> None:
-    """Write a file that outlasts a power cut once it has its name."""
-    with flushing(made.file):
-        write(made.file, content)
 
 
 def flush_folder(folder: Path) -> None:

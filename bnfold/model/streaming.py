@@ -145,9 +145,12 @@ class _Known:
         place = self._place
         if not self._is_message:
             return ()
-        middle = (old,) if self._elements.kept[place] else ()
-        in_front, behind = self._elements.in_front.get(place, ()), self._elements.behind.get(place, ())
-        return (*self._fresh(in_front), *middle, *self._fresh(behind))
+        made: list[Segment] = [old] if self._elements.kept[place] else []
+        if place in self._elements.in_front:
+            made[:0] = self._fresh(self._elements.in_front[place])
+        if place in self._elements.behind:
+            made += self._fresh(self._elements.behind[place])
+        return made
 
     def rest(self) -> Iterator[Segment]:
         """What has no place."""

@@ -176,7 +176,7 @@ class Operator:
 
     def float_type(self, index: int) -> int:
         """The element type for a constant input: its own, else that of the operator's floats; 0 when unknown."""
-        for value in self.node.inputs[index : index + 1] + self.node.inputs:
+        for value in (self.input(index), *self.node.inputs):
             constant = self.constants.get(value)
             if constant is not None and constant.elem_type in FLOATS:
                 return constant.elem_type
