@@ -10,7 +10,8 @@ A page is a session if it has a block of `console`. What counts in it, in this o
 - `python`: a program; the block of `text` right below it, if there is one, is what it prints to stdout.
 
 In what a page shows, a line `...` stands for any lines, and `...` within a line for any text. Blanks count as one.
-Numbers with an exponent are roundings, which differ from machine to machine: they may be off by a factor of 100.
+Numbers with an exponent are roundings, which differ from machine to machine: they may be off by a factor of 100, and
+one of them may be zero where the other is small.
 Behind `<!-- about: 10% -->` numbers with a point may be off by that much: trainings differ from machine to machine.
 `<!-- needs: torch -->` anywhere in a page names what has to be installed to run it.
 """
@@ -41,6 +42,8 @@ ROUNDING = re.compile(r"\d\.\d+e[-+]\d\d")
 DECIMAL = re.compile(r"\d+\.\d+(?!e)")
 FACTOR = 100
 """How far a rounding may be off; a fault moves an output by more than thousands of them."""
+SMALL = 1e-4
+"""What stands beside a rounding that is zero may be this large."""
 
 
 class Step(NamedTuple):
@@ -183,7 +186,7 @@ def _loose(line: str) -> list[str]:
 def _near(shown: str, printed: str, about: int) -> bool:
     a, b = float(shown), float(printed)
     if ROUNDING.fullmatch(shown):
-        return a == b or (min(a, b) > 0 and max(a, b) <= FACTOR * min(a, b))
+        return a == b or max(a, b) <= (FACTOR * min(a, b) or SMALL)
     return shown == printed or abs(a - b) <= abs(a) * about / 100
 
 
