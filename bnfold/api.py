@@ -68,7 +68,8 @@ def fold(
         base_dir: the folder of external data, when the model is not given as a path.
 
     Returns:
-        The result: ``.model``, ``.folded``, ``.kept`` with reasons, ``.save(path)``; true where something was folded.
+        The result, with ``.model``, ``.folded``, ``.kept`` with reasons, ``.save(path)``; true where something
+        was folded.
 
     Raises:
         ModelError, ExternalDataError: the model, or a tensor that is needed, can not be read.
@@ -137,7 +138,7 @@ def insert(
             bias, reset, epsilon, momentum, batch, training_mode, convert_opset.
 
     Returns:
-        The result: ``.model``, ``.inserted``, ``.skipped`` with reasons, ``.save(path)``.
+        The result, with ``.model``, ``.inserted``, ``.skipped`` with reasons, ``.save(path)``.
 
     Raises:
         ModelError, ExternalDataError: the model, or a tensor that is needed, can not be read or run.
@@ -169,7 +170,7 @@ def calibrate(
         base_dir: the folder of external data, when the model is not given as a path.
 
     Returns:
-        The result: ``.model``, ``.calibrated`` with how far each has moved, ``.skipped``, ``.save(path)``.
+        The result, with ``.model``, ``.calibrated`` with how far each has moved, ``.skipped``, ``.save(path)``.
 
     Raises:
         ModelError, ExternalDataError: the model, or a tensor that is needed, can not be read or run.
@@ -240,7 +241,7 @@ def train(
         **insertion: the fields of `bnfold.inserting.options.Options`, as for `insert`.
 
     Returns:
-        The result: ``.model`` and ``.save(path)``, the trained model; ``.folded``, its fold, with ``.save(path)`` too;
+        The result, with ``.model`` and ``.save(path)``, the trained model; ``.folded``, its fold, saved likewise;
         ``.scores``, ``.history``, ``.report``. Of a training that was interrupted by Ctrl-C after an epoch, or diverged
         after one that was better than the start, it is the best state so far: ``.history.is_interrupted`` and
         ``.history.diverged`` say so.

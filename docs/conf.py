@@ -35,6 +35,7 @@ default_role = "py:obj"
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+toc_object_entries_show_parents = "hide"
 napoleon_use_rtype = False
 
 html_theme = "furo"

@@ -138,6 +138,7 @@ def _row(name: str, rules: Versioned) -> str:
     said = [None if entry is None else written(entry.written) for entry in entries]
     stated = next(part.versions[name] for part in said if part is not None)
     pulled, pushed = ("" if part is None else _cell(part.exact) for part in said)
+    pushed = "the same" if pushed == pulled else pushed
     axes = "any" if any(entry is not None and entry.several_axes for entry in entries) else "one"
     return f"| [{name}](#{name.lower()}) | {stated} | {pulled} | {pushed} | {axes} |\n"
 
