@@ -170,3 +170,31 @@ def test_a_stride_of_zero_does_not_end_the_process(node: str, tmp_path: Path) ->
     path.write_bytes(model.SerializeToString())
     outcome = bnfold_process("fold", path, "--no-check", "--json", tmp_path / "out.json")
     assert outcome.status == 0, outcome
+
+
+@pytest.mark.parametrize("opset", [18, 21])
+def test_the_shape_behind_a_group_normalization_is_known_though_onnx_infers_none(opset: int) -> None:
+    body = "(float[n,4,5,6] x) => (float[] y) { c = GroupNormalization <num_groups = 2> (x, s, s) y = Relu (c) }"
+    graph = Graph(graph_model(body, opset=opset, s=normal(4 if opset == 21 else 2)))
+    shapes = Shapes(graph)
+    assert shapes.shape(graph.main.values["y"]) == ("n", 4, 5, 6)
+    assert shapes.elem_type(graph.main.values["c"]) == TensorProto.FLOAT
+
+
+def test_a_function_of_the_name_of_a_normalization_is_not_taken_for_it() -> None:
+    model = graph_model(
+        "(float[2,4,5,6] x) => (float[] y) { y = GroupNormalization <num_groups = 2> (x, s, s) }", s=normal(4)
+    )
+    flat = helper.make_node("Flatten", ["a"], ["o"])
+    opsets = [helper.make_opsetid("", 20)]
+    model.functions.append(helper.make_function("", "GroupNormalization", ["a", "b", "c"], ["o"], [flat], opsets))
+    graph = Graph(model)
+    assert Shapes(graph).shape(graph.main.values["y"]) in (None, (2, 120))
+
+
+def test_a_group_normalization_without_inputs_is_no_more_than_unknown() -> None:
+    model = graph_model("(float[2,4] x) => (float[] y) { y = Relu (x) }")
+    model.graph.node.append(helper.make_node("GroupNormalization", [], ["z"], num_groups=1))
+    graph = Graph(model)
+    assert Shapes(graph).shape(graph.main.values["z"]) is None
+    assert Shapes(graph).shape(graph.main.values["y"]) == (2, 4)

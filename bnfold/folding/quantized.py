@@ -27,7 +27,8 @@ from bnfold.ops.rule import NOTHING, Factor, Operator, Refusal, Rescale, Taken
 from bnfold.values import frozen
 
 CODE = "quantized"
-WEIGHTS = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
+NORMALIZATIONS = ("GroupNormalization", "InstanceNormalization", "LayerNormalization", "RMSNormalization")
+WEIGHTS = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1), **dict.fromkeys(NORMALIZATIONS, (1,))}
 BIAS = 2
 NEARLY: dict[int, float] = {TensorProto.FLOAT: 1e-5, TensorProto.FLOAT16: 2.0**-9, TensorProto.BFLOAT16: 2.0**-6}
 """How far, relatively, the scale of a bias may be from the product of the other two: a few roundings of its type."""

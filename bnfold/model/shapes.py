@@ -7,7 +7,7 @@ from math import prod
 from typing import NamedTuple, TypeAlias
 
 from google.protobuf.message import EncodeError
-from onnx import FunctionProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, shape_inference
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, shape_inference
 from onnx.checker import ValidationError
 from onnx.shape_inference import InferenceError
 
@@ -26,6 +26,9 @@ said to have 2^31 axes it makes a list of as many."""
 
 LONGEST_LIST = 1024
 """How many axes a shape may be said to have that is an input of the graph."""
+
+LIKE_ITS_INPUT = frozenset({"GroupNormalization"})
+"""Operators of which shape inference knows nothing, and whose output is like their first input (as of onnx 1.23)."""
 
 SMALL = 64
 """Tensors of up to this many elements may be shapes that other operators take; shape inference sees their values."""
@@ -172,8 +175,12 @@ def _skeleton(graph: Graph, *, freeze: bool) -> ModelProto:
         else _hollow(tensor)
         for tensor in original.initializer
     )
+    own = {function.name for function in skeleton.functions}
     for proto in graph.scopes_of(skeleton):
         _hollow_out(proto)
+        for node in proto.node:
+            if node.input and node.op_type in LIKE_ITS_INPUT - own and node.domain in (ONNX_DOMAIN, "ai.onnx"):
+                node.CopyFrom(NodeProto(op_type="Identity", input=node.input[:1], output=node.output[:1]))
     return skeleton
 
 

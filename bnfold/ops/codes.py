@@ -160,7 +160,7 @@ CODES: Mapping[str, Code] = MappingProxyType(
             "A value is split along another axis than the channels, and not all pieces have the map.",
             "put the same affine on every piece",
         ),
-        "statistics": Code("The BatchNormalization gives its statistics as outputs, and they are used.", INFERENCE),
+        "statistics": Code("The normalization gives its statistics as outputs, and they are used.", INFERENCE),
         "taken": Code("Another affine goes through the same node in the other direction.", AGAIN),
         "training": Code("The node is in training mode: what it computes depends on each batch.", INFERENCE),
         "type": Code(
