@@ -120,10 +120,15 @@ def versions_by_operator() -> dict[str, list[Versioned]]:
     for side, rules in (("pull", registry.pull), ("push", registry.push)):
         for entry in rules.entries():
             found.setdefault(entry.op_type, {}).setdefault(entry.since, {})[side] = entry
-    return {
-        name: [Versioned(since, sides.get("pull"), sides.get("push")) for since, sides in sorted(found[name].items())]
-        for name in sorted(found)
-    }
+    return {name: list(_holding(found[name])) for name in sorted(found)}
+
+
+def _holding(registered: dict[int, dict[str, Entry]]) -> Iterator[Versioned]:
+    """The rules from each version on: those of an earlier one hold until there are others."""
+    holding: dict[str, Entry] = {}
+    for since, sides in sorted(registered.items()):
+        holding |= sides
+        yield Versioned(since, holding.get("pull"), holding.get("push"))
 
 
 def text() -> str:

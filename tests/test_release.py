@@ -81,8 +81,11 @@ def check_tag(root: Path, *arguments: str) -> tuple[int, str, list[str]]:
 def test_a_tag_of_the_version_passes_and_has_its_notes(ready: Path) -> None:
     notes = ready / "notes.md"
     assert check_tag(ready, f"v{__version__}", "--notes", str(notes)) == (0, f"{__version__}\n", [])
-    assert notes.read_text(encoding="utf-8").startswith("### Added\n\n- ")
-    assert "## [" not in notes.read_text(encoding="utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    written = notes.read_text(encoding="utf-8")
+    assert re.match(r"### \w+\n\n- ", written)
+    assert f"## [Unreleased]\n\n{written}" in changelog
+    assert not re.search(r"^## ", written, re.MULTILINE)
 
 
 @pytest.mark.parametrize("tag", [__version__, "v9.9.9", f"v{__version__}.dev1", f"v{__version__} "])

@@ -31,7 +31,7 @@ def push_instance_normalization(op: Operator, placed: Placed) -> Taken | Refusal
     return _without(op, placed.affine.scale, np.sign(placed.affine.scale))
 
 
-@push("GroupNormalization")
+@push("GroupNormalization", since=18)
 def push_group_normalization(op: Operator, placed: Placed) -> Taken | Refusal:
     """A GroupNormalization whose input comes without its affine.
 
@@ -67,7 +67,9 @@ def push_layer_normalization(op: Operator, placed: Placed) -> Taken | Refusal:
 def push_rms_normalization(op: Operator, placed: Placed) -> Taken | Refusal:
     """An RMSNormalization whose input comes without its affine; it takes no mean away, and so no shift.
 
-    Given: ``Y = S * a X / rms(a X)``, a as for `push_layer_normalization`. Result and exact: as there, iff b = 0
+    Given: ``Y = S * a X / rms(a X)``; a the same everywhere, or over an axis in front of those that are normalized
+    together. Result: ``S' = sign(a) * S``, ``epsilon' = epsilon / a^2``.
+    Exact: iff b = 0, ``|a|`` is one number, not 0, or epsilon is 0, and the sign of a is one
     (ONNX RMSNormalization-23).
     """
     if not placed.affine.is_scaling:
