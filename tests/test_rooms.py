@@ -22,7 +22,7 @@ BELOW: dict[str, set[str]] = {
     "checking": {"errors", "model", "runtime", "torch"},
     "torch": {"errors", "model"},
     "training": {"errors", "model", "runtime", "folding", "inserting", "checking", "torch"},
-    "report": {"_version", "errors", "runtime", "folding", "inserting", "checking", "torch", "training"},
+    "report": {"_version", "errors", "model", "runtime", "folding", "inserting", "checking", "torch", "training"},
     "api": {"errors", "model", "runtime", "folding", "inserting", "checking", "torch", "training", "report"},
     "cli": {
         *{"_version", "errors", "model", "runtime", "inserting", "folding", "checking", "torch", "training"},

@@ -74,6 +74,16 @@ def refuse_unwritable(*targets: str | Path | None) -> None:
             raise TargetError(f"'{target}' can not be written: {error.strerror}") from error
 
 
+def look_at_page(html: str | None) -> None:
+    """Look at the place of a page, before anything that takes long.
+
+    Raises:
+        TargetError: nothing can be written to it.
+    """
+    if html != "-":
+        refuse_unwritable(html)
+
+
 def open_console(*, quiet: bool = False) -> Console:
     """The console on stdout; a quiet one where stdout is for a document."""
     from bnfold.cli.screen import Screen

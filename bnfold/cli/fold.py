@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import files_of, open_console, protect
+from bnfold.cli.console import files_of, look_at_page, open_console, protect
 from bnfold.cli.targets import distinct, make_folder, processes_of, refuse_pipe, target_of
 from bnfold.cli.writing import write, write_proved
 from bnfold.errors import DifferenceFound
+from bnfold.report.clock import Clock
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,6 +71,7 @@ def fold(
     freeze_initializers: shared.Freeze = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 when a BatchNormalization stays.")] = False,
     json: shared.Json = None,
+    html: shared.Html = None,
 ) -> None:
     """Fold BatchNormalizations into the weights around them, prove the result equal, and write it."""
     arguments = dict(locals())  # exactly the parameters: nothing else is there yet
@@ -81,21 +83,25 @@ def fold(
         return
     model, target = models[0], target_of(models[0], output, out_dir)
     refuse_pipe(model, is_named=bool(output), is_checked=check)
+    look_at_page(html)
     from bnfold import report as reports
     from bnfold.folding.fold import fold as fold_model
     from bnfold.folding.options import Options
 
     options = Options(freeze_initializers, prefer, tuple(only or ()), tuple(skip or ()), max_folds, residuals)
-    result = fold_model(model, options)
-    protect((*result.container.data_files, *files_of(data or ())), target, json)
-    protect((Path(model),), json)  # the target may be the model: what is written is proved beside it first
+    clock = Clock()
+    with clock.timing("fold"):
+        result = fold_model(model, options)
+    protect((*result.container.data_files, *files_of(data or ())), target, json, html)
+    protect((Path(model),), json, html)  # the target may be the model: what is written is proved beside it first
     make_folder(out_dir)
-    console = open_console(quiet=json == "-")
+    console = open_console(quiet="-" in (json, html))
     reports.fold_text(console, result, name=Path(model).name)
     judged = {"rtol": rtol, "atol": atol, "allow_vacuous": allow_vacuous}
     compared = {"provider": provider, "data": data, "seed": seed, "tf32": tf32}
-    how = shared.how_to_check(shape, **compared, **judged) if check or shape else None
-    report = _write(console, result, target, model, how if check else None, shared.form_of(external_data))
+    how = shared.how_to_check(shape, locate=bool(html), **compared, **judged) if check or shape else None
+    with clock.timing("check and write"):
+        report = _write(console, result, target, model, how if check else None, shared.form_of(external_data))
     written = report is None or bool(report)
     if written:
         console.print(f"wrote {target}", markup=False)
@@ -103,6 +109,8 @@ def fold(
         reports.write_json(
             reports.fold_json(result, report, model=model, output=str(target) if written else None), json
         )
+    if html:
+        reports.write_page(reports.fold_page(result, report, name=Path(model).name, clock=clock), html)
     if not written and report is not None:
         raise DifferenceFound(f"nothing was written: {reports.describe_failure(report)}")
     if strict and result.kept:

@@ -16,6 +16,9 @@ Freeze = Annotated[
     ),
 ]
 Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the outcome as JSON; - for stdout.")]
+Html = Annotated[
+    str | None, typer.Option("--html", metavar="FILE", help="Write a page to look at, one file; - for stdout.")
+]
 ExternalData = Annotated[
     bool | None,
     typer.Option(

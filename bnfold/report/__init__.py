@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         write_json,
     )
     from bnfold.report.folding import describe_kept, describe_settlement, fold_text, inspect_text
+    from bnfold.report.html.folding import fold_page
+    from bnfold.report.html.writing import write_page
     from bnfold.report.insertion import calibrate_text, insert_text, sites_table
     from bnfold.report.junit import write_junit
     from bnfold.report.training import epoch_json, epoch_line, step_words, train_json, train_text
@@ -41,6 +43,8 @@ _PARTS = {
         "write_json",
     ),
     "folding": ("describe_kept", "describe_settlement", "fold_text", "inspect_text"),
+    "html.folding": ("fold_page",),
+    "html.writing": ("write_page",),
     "insertion": ("calibrate_text", "insert_text", "sites_table"),
     "junit": ("write_junit",),
     "training": ("epoch_json", "epoch_line", "step_words", "train_json", "train_text"),
@@ -68,6 +72,7 @@ __all__ = [
     "epoch_json",
     "epoch_line",
     "fold_json",
+    "fold_page",
     "fold_text",
     "insert_json",
     "insert_text",
@@ -81,4 +86,5 @@ __all__ = [
     "write_curves",
     "write_json",
     "write_junit",
+    "write_page",
 ]

@@ -1,0 +1,103 @@
+"""The part of a graph that is worth a picture: some nodes, the ways between them, and what lies one step around."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bnfold.model.graph import Node, Value
+from bnfold.report.html.pairing import Side
+
+MOST = 24
+"""Nodes of one picture; more can not be read on a phone."""
+
+FURTHEST = 12
+"""Steps between two nodes whose way is still shown."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Nodes, and what leads from one to another, or in and out.
+
+    Attributes:
+        nodes: in the order of the file.
+        edges: from which to which.
+        inputs: per value that comes from elsewhere, which of the nodes read it.
+        outputs: per value that goes elsewhere, the node that makes it.
+    """
+
+    nodes: tuple[Node, ...]
+    edges: tuple[tuple[Node, Node], ...]
+    inputs: tuple[tuple[Value, tuple[Node, ...]], ...]
+    outputs: tuple[tuple[Value, Node], ...]
+
+
+def around(side: Side, centres: Sequence[Node], *, most: int = MOST) -> list[Node]:
+    """The centres, the ways from the first to each other one, and all their neighbours, as far as there is room."""
+    found = dict.fromkeys(centres[:most])
+    for centre in centres[1:most]:
+        found |= dict.fromkeys(_way(side, centres[0], centre))
+    for node in list(found):
+        found |= dict.fromkeys(neighbours(side, node))
+    return list(found)[:most]
+
+
+def neighbours(side: Side, node: Node) -> Iterator[Node]:
+    """The nodes that compute what a node reads, and those that read what it computes, constants left out."""
+    for value in node.inputs:
+        if value is not None and value.producer is not None and _is_drawn(side, value.producer, node):
+            yield value.producer
+    for value in node.outputs:
+        for reader, _ in value.readers if value is not None else ():
+            if _is_drawn(side, reader, node):
+                yield reader
+
+
+def _is_drawn(side: Side, node: Node, beside: Node) -> bool:
+    return node.scope is beside.scope and not side.is_constant(node)
+
+
+def _way(side: Side, start: Node, end: Node) -> list[Node]:
+    """The nodes of a shortest way; none where it is long, or there is none."""
+    before: dict[Node, Node | None] = {start: None}
+    steps = {start: 0}
+    pending = deque([start])
+    while pending and end not in before:
+        node = pending.popleft()
+        if steps[node] == FURTHEST:
+            return []
+        for other in neighbours(side, node):
+            if other not in before:
+                before[other], steps[other] = node, steps[node] + 1
+                pending.append(other)
+    found: list[Node] = []
+    current = before.get(end)
+    while current is not None and current is not start:
+        found.append(current)
+        current = before[current]
+    return found[::-1]
+
+
+def part_of(side: Side, nodes: Iterable[Node]) -> Part:
+    """What leads from one of these nodes to another, and in and out."""
+    inside = sorted(dict.fromkeys(nodes), key=lambda node: node.address)
+    members = set(inside)
+    edges: dict[tuple[Node, Node], None] = {}
+    inputs: dict[Value, list[Node]] = {}
+    for node in inside:
+        for value in node.inputs:
+            if value is None or side.constants.get(value) is not None:
+                continue
+            if value.producer in members and value.producer is not None:
+                edges[value.producer, node] = None
+            else:
+                readers = inputs.setdefault(value, [])
+                readers += [node] if node not in readers else []
+    made = ((value, node) for node in inside for value in node.outputs if value is not None)
+    outputs = tuple((value, node) for value, node in made if _leaves(value, members))
+    return Part(tuple(inside), tuple(edges), tuple((v, tuple(r)) for v, r in inputs.items()), outputs)
+
+
+def _leaves(value: Value, members: Collection[Node]) -> bool:
+    return value.is_output or any(reader not in members for reader, _ in value.readers)
