@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 
 import typer
@@ -73,8 +74,13 @@ def _command(name: str) -> str:
 
 
 def _row(spelled: str, meaning: str) -> str:
-    return f"| `{spelled}` | {meaning} |\n"
+    return f"| `{_cell(spelled)}` | {_cell(_plain(meaning))} |\n"
 
 
 def _plain(prose: str) -> str:
-    return " ".join(prose.split()).replace("<", "&lt;").replace("|", "\\|")
+    """Help as Markdown: on one line, and what stands for a name as code."""
+    return re.sub(r"<\w+>[\w.]*", r"`\g<0>`", " ".join(prose.split()))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

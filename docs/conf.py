@@ -64,9 +64,16 @@ def _without_pages_to_come(app: Sphinx, docname: str, source: list[str]) -> None
         source[0] = "\n".join(kept)
 
 
+def _with_pages_beside(app: Sphinx, docname: str, source: list[str]) -> None:
+    """A README of a folder of pages leads to them all on the site; on GitHub the folder itself does."""
+    if docname.endswith("/README") and docname.startswith("docs/"):
+        source[0] += "\n```{toctree}\n:hidden:\n:glob:\n\n[!R]*\n```\n"
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """What Sphinx does not know by itself: that ONNX's text is text, and where the site begins."""
     app.add_lexer("onnx", TextLexer)
+    app.connect("source-read", _with_pages_beside)
     app.connect("source-read", _without_pages_to_come)
     app.connect("build-finished", _write_front)
     return {"parallel_read_safe": True}

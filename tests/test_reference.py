@@ -105,3 +105,11 @@ def test_a_docstring_without_its_condition_is_noticed() -> None:
 def test_the_committed_pages_are_what_the_script_writes(script: str) -> None:
     done = subprocess.run([sys.executable, f"docs/{script}", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("page", ["reference/rules.md", "reference/commands.md", "comparison.md", "mathematics.md"])
+def test_nothing_is_taken_for_html(page: str) -> None:
+    """`<name>.onnx` outside of code is a tag that nobody sees."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    prose = re.sub(r"```.*?```|`[^`]*`|<!-- .*? -->", "", text, flags=re.DOTALL)
+    assert not re.findall(r"<[a-z/]", prose)
