@@ -102,8 +102,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 (any public name)
             value = getattr(importlib.import_module(home), name)
             globals()[name] = value
             return value
-    if name == "torch":  # a room of its own, which is there where torch is
-        return importlib.import_module("bnfold.torch")
+    if name in ("torch", "passes"):  # rooms of their own, which are there where torch or onnx_ir is
+        return importlib.import_module(f"bnfold.{name}")
     raise AttributeError(f"module 'bnfold' has no attribute {name!r}")
 
 

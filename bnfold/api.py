@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 from onnx import ModelProto
 
@@ -20,21 +21,58 @@ from bnfold.inserting.batches import Batches, DataLike, as_batches
 from bnfold.inserting.calibrate import CalibrateResult
 from bnfold.inserting.insert import InsertResult
 from bnfold.inserting.options import Options as InsertOptions
-from bnfold.model.container import ModelLike, open_model
+from bnfold.model.container import F, ModelLike, ProtoLike, as_proto, foreign_of, open_model
 from bnfold.model.scratch_folder import scratch_folder
 from bnfold.model.writing import staged
 from bnfold.report import check_table, describe_failure, describe_kept
 from bnfold.runtime import open_session
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from bnfold.checking import CheckReport
     from bnfold.checking.subject import Model
+    from bnfold.model.foreign import Foreign
     from bnfold.torch.history import Epoch, Step
     from bnfold.torch.losses import Compute
     from bnfold.training.result import TrainResult
     from bnfold.training.sources import TrainingLike
 
 check = _check
+
+
+class FoldOptions(TypedDict, total=False):
+    """The options of `fold`, where each is explained."""
+
+    check: bool
+    prefer: str
+    only: Sequence[str]
+    skip: Sequence[str]
+    max_folds: int | None
+    residuals: bool
+    strict: bool
+    freeze_initializers: bool
+
+
+class CalibrateOptions(TypedDict, total=False):
+    """The options of `calibrate`, where each is explained."""
+
+    sequential: bool
+    keep_statistics: bool
+    batch_size: int | None
+    base_dir: str | os.PathLike[str] | None
+
+
+@overload
+def fold(
+    model: ProtoLike, *, base_dir: str | os.PathLike[str] | None = None, **options: Unpack[FoldOptions]
+) -> _folding.FoldResult[ModelProto]: ...
+
+
+@overload
+def fold(
+    model: F, *, base_dir: str | os.PathLike[str] | None = None, **options: Unpack[FoldOptions]
+) -> _folding.FoldResult[F]: ...
 
 
 def fold(
@@ -49,11 +87,12 @@ def fold(
     strict: bool = False,
     freeze_initializers: bool = False,
     base_dir: str | os.PathLike[str] | None = None,
-) -> _folding.FoldResult:
+) -> _folding.FoldResult[Any]:
     """Fold every BatchNormalization, and every constant Mul, Add, Sub, Div, that can be folded exactly.
 
     Args:
-        model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
+        model: a path, the bytes of a file, an `onnx.ModelProto`, an `onnx_ir.Model` or a `torch.onnx.ONNXProgram`. It
+            is never changed; `bnfold.passes.FoldPass` folds an `onnx_ir.Model` in place.
         check: run the original and the result on onnxruntime, and compare (as `bnfold.check`).
         prefer: what becomes of an affine that can not go altogether. "speed": the form and the place that runs fastest;
             a BatchNormalization in front of zero padding usually is that form. "no-batchnorm": none is left wherever
@@ -69,7 +108,8 @@ def fold(
 
     Returns:
         The result, with ``.model``, ``.folded``, ``.kept`` with reasons, ``.save(path)``; true where something
-        was folded.
+        was folded. ``.model`` is of the kind that was given: an `onnx_ir.Model` of an `onnx_ir.Model`, a
+        `torch.onnx.ONNXProgram` of a `torch.onnx.ONNXProgram`, else an `onnx.ModelProto`.
 
     Raises:
         ModelError, ExternalDataError: the model, or a tensor that is needed, can not be read.
@@ -99,7 +139,7 @@ def assert_equivalent(before: Model, after: Model, **options: Any) -> CheckRepor
     """Raise where two models do not compute the same: `check`, for people's own tests.
 
     Args:
-        before: the original: a path, a serialized model or a ModelProto.
+        before: the original: a path, a serialized model, a ModelProto, an onnx_ir.Model or a torch.onnx.ONNXProgram.
         after: the model to be proven equal to it.
         **options: as for `check`.
 
@@ -116,21 +156,33 @@ def assert_equivalent(before: Model, after: Model, **options: Any) -> CheckRepor
     return report
 
 
+@overload
+def insert(
+    model: ProtoLike,
+    data: DataLike | None = None,
+    **options: Any,  # noqa: ANN401 - as below
+) -> InsertResult[ModelProto]: ...
+
+
+@overload
+def insert(model: F, data: DataLike | None = None, **options: Any) -> InsertResult[F]: ...  # noqa: ANN401 - as below
+
+
 def insert(
     model: ModelLike,
     data: DataLike | None = None,
     *,
     batch_size: int | None = None,
     base_dir: str | os.PathLike[str] | None = None,
-    **options: Any,  # noqa: ANN401 - the fields of Options
-) -> InsertResult:
+    **options: Any,
+) -> InsertResult[Any]:
     """Put a BatchNormalization behind every linear operator that should have one, so that the model can be trained.
 
     The function stays: without data what is put in is an identity, to the last bit in float32; with data it has the
     statistics of its place, and scale and bias that undo them.
 
     Args:
-        model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
+        model: as for `fold`; the result's ``.model`` is of the same kind. It is never changed.
         data: inputs to measure over: paths as for `check`, a mapping of names to arrays, or an iterable of mappings.
         batch_size: how many rows of a set of inputs are run at a time; None for all.
         base_dir: the folder of external data, when the model is not given as a path.
@@ -145,8 +197,24 @@ def insert(
         UsageError: an option makes no sense or names an operator that is not there, or the data do not do.
         RuntimeUnavailable: onnxruntime, which measures, is not installed.
     """
-    batches = _batches(model, data, batch_size, base_dir)
-    return _insertion.insert(model, batches, InsertOptions(**options), base_dir=base_dir)
+    foreign = foreign_of(model)
+    source = model if foreign is None else foreign.whole(marked=True)
+    batches = _batches(source, data, batch_size, base_dir)
+    made = _insertion.insert(source, batches, InsertOptions(**options), base_dir=base_dir)
+    if foreign is None:
+        return made
+    given: InsertResult[Any] = _given_back(foreign, made)
+    return replace(given, base=foreign.unmarked(made.base), inference_model=foreign.unmarked(made.inference_model))
+
+
+@overload
+def calibrate(
+    model: ProtoLike, data: DataLike | None = None, **options: Unpack[CalibrateOptions]
+) -> CalibrateResult[ModelProto]: ...
+
+
+@overload
+def calibrate(model: F, data: DataLike | None = None, **options: Unpack[CalibrateOptions]) -> CalibrateResult[F]: ...
 
 
 def calibrate(
@@ -157,11 +225,11 @@ def calibrate(
     keep_statistics: bool = False,
     batch_size: int | None = None,
     base_dir: str | os.PathLike[str] | None = None,
-) -> CalibrateResult:
+) -> CalibrateResult[Any]:
     """Estimate the statistics of every BatchNormalization anew, and make inference nodes of those in training mode.
 
     Args:
-        model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
+        model: as for `fold`; the result's ``.model`` is of the same kind. It is never changed.
         data: as for `insert`; may be left out where statistics are kept.
         sequential: level by level, each measured behind levels that have their new statistics already, in as many
             passes over the data; False for one pass, which is right where the old statistics nearly are.
@@ -177,11 +245,14 @@ def calibrate(
         UsageError: there are no data, or they do not do.
         RuntimeUnavailable: onnxruntime, which measures, is not installed.
     """
-    batches = _batches(model, data, batch_size, base_dir)
+    foreign = foreign_of(model)
+    source = model if foreign is None else foreign.whole(marked=True)
+    batches = _batches(source, data, batch_size, base_dir)
     options = _calibration.CalibrateOptions(
         sequential=sequential and not keep_statistics, keep_statistics=keep_statistics
     )
-    return _calibration.calibrate(model, batches, options, base_dir=base_dir)
+    made = _calibration.calibrate(source, batches, options, base_dir=base_dir)
+    return made if foreign is None else _given_back(foreign, made)
 
 
 def train(
@@ -212,7 +283,7 @@ def train(
     """Insert BatchNormalizations, train, estimate the statistics anew, fold, and prove the fold.
 
     Args:
-        model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
+        model: as for `fold`. It is never changed; what was trained is an `onnx.ModelProto`.
         data: what to train on: a mapping of the names of the inputs and "target" to arrays, or paths of files of them,
             which may be larger than memory; a function that yields the batches of an epoch, or "module:function"; or
             an object that makes batches itself (`bnfold.torch.training.Examples`).
@@ -285,13 +356,20 @@ def train(
     return result
 
 
+def _given_back(foreign: Foreign, made: Any) -> Any:  # noqa: ANN401 (the result of an insertion or a calibration)
+    """The same result, its model of the kind that was given."""
+    proto: ModelProto = made.container.proto
+    container = replace(made.container, proto=foreign.unmarked(proto))
+    return replace(made, model=foreign.with_changes(made.model, proto), container=container)
+
+
 def _batches(
     model: ModelLike, data: DataLike | None, size: int | None, base_dir: str | os.PathLike[str] | None
 ) -> Batches | None:
     """The data as batches of what the model takes."""
     if data is None:
         return None
-    source = model.SerializeToString() if isinstance(model, ModelProto) else model
+    source = model if isinstance(model, str | bytes | os.PathLike) else as_proto(model).SerializeToString()
     return as_batches(data, open_session(source, base_dir=base_dir, label="the model").inputs, size)
 
 
@@ -321,7 +399,7 @@ def inspect(
     """Every affine of a model: what `fold` would do with it, and why.
 
     Args:
-        model: a path, the bytes of a file, or an `onnx.ModelProto`. It is never changed.
+        model: as for `fold`. It is never changed.
         freeze_initializers: as for `fold`.
         base_dir: the folder of external data, when the model is not given as a path.
 

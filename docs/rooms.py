@@ -38,9 +38,10 @@ IN_A_FEW_WORDS = {
     "training": "insert, train, fold, prove",
     "report": "text, JSON, HTML",
     "api": "the public functions",
+    "passes": "a pass of onnx_ir",
     "cli": "the commands",
 }
-ORDER = ("folding", "inserting", "checking", "ops", "runtime", "torch")
+ORDER = ("passes", "cli", "folding", "inserting", "checking", "ops", "runtime", "torch")
 """From left to right, where several rooms are as high."""
 
 WIDTH, BOX, HEIGHT, STEP, GAP = 620, 176, 40, 66, 24

@@ -24,6 +24,7 @@ BELOW: dict[str, set[str]] = {
     "training": {"errors", "model", "runtime", "folding", "inserting", "checking", "torch"},
     "report": {"_version", "errors", "model", "runtime", "folding", "inserting", "checking", "torch", "training"},
     "api": {"errors", "model", "runtime", "folding", "inserting", "checking", "torch", "training", "report"},
+    "passes": {"errors", "folding", "model", "api"},
     "cli": {
         *{"_version", "errors", "model", "runtime", "inserting", "folding", "checking", "torch", "training"},
         *{"report", "api"},

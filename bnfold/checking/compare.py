@@ -48,7 +48,7 @@ def check(
     Both run with onnxruntime's own graph rewriting off, else it would fold both and the comparison would say nothing.
 
     Args:
-        before: The original: a path, a serialized model or a ModelProto.
+        before: The original: a path, a serialized model, a ModelProto, an onnx_ir.Model or a torch.onnx.ONNXProgram.
         after: The model to be proven equal to it.
         provider: `"cpu"`, `"cuda"`, an onnxruntime provider name, or `"all"`: each that can run both models, and the
             original on the CPU against the other on each of them. A provider that took no node that computes is an

@@ -11,23 +11,26 @@ from bnfold.errors import ModelError
 from bnfold.runtime import CPU, ModelSource, Session, open_session
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+    from torch.onnx import ONNXProgram
 
     from bnfold.model.skeleton import Skeleton
 
-    Model: TypeAlias = ModelSource | ModelProto
+    Model: TypeAlias = ModelSource | ModelProto | ir.Model | ONNXProgram
 
 
 class Subject:
     """A model that is checked.
 
     Args:
-        model: A path, a serialized model or a ModelProto.
+        model: A path, a serialized model, a ModelProto, an onnx_ir.Model or a torch.onnx.ONNXProgram.
         label: What messages call it.
         tf32: Let CUDA round the factors of its products to 10 bits.
 
     Raises:
-        ModelError: A ModelProto can not be serialized.
+        ModelError: A model that is no file can not be serialized.
+        UsageError: `model` is none of these.
     """
 
     def __init__(self, model: Model, label: str, *, tf32: bool = False) -> None:
@@ -153,8 +156,10 @@ def _source(model: Model) -> ModelSource:
         return model
     from google.protobuf.message import EncodeError
 
+    from bnfold.model.container import as_proto
+
     try:
-        return bytes(model.SerializeToString())
+        return bytes(as_proto(model).SerializeToString())
     except (ValueError, EncodeError) as error:
         raise ModelError(f"the model can not be serialized ({error}); save it and pass its path") from error
 

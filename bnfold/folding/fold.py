@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-
-from onnx import ModelProto
+from typing import Any, Generic, cast
 
 import bnfold.ops  # noqa: F401 (fills the registry of rules)
 from bnfold.folding.growth import growth_remark
@@ -14,7 +13,7 @@ from bnfold.folding.options import Options
 from bnfold.folding.overriding import overriding_remark
 from bnfold.folding.plan import Plan
 from bnfold.folding.rounds import Folded, Kept, Round, Settlement, make_round, specialized_plan
-from bnfold.model.container import Container, ModelLike, open_model
+from bnfold.model.container import Container, M, ModelLike, open_model
 from bnfold.model.forms import Form, has_form
 from bnfold.model.references import materialized
 from bnfold.model.savable import Savable, staged_from
@@ -26,8 +25,10 @@ MAX_ROUNDS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class FoldResult(Savable):
+class FoldResult(Savable, Generic[M]):
     """A folded model, and what was done to it. True where something was folded.
+
+    It is generic in the kind of its model: that of the model which came in, `onnx.ModelProto` for a path or bytes.
 
     Attributes:
         container: the model as it came in.
@@ -48,14 +49,21 @@ class FoldResult(Savable):
         return self.rounds[0].plan
 
     @cached_property
-    def model(self) -> ModelProto:
+    def model(self) -> M:
         """The folded model; weights that were external and are not folded still are, relative to the same folder.
 
+        Of an `onnx_ir.Model` or a `torch.onnx.ONNXProgram` it is another of the same kind, which shares the weights
+        that are not folded with the one that came in.
+
         Raises:
-            ModelError: the file that it was made of has changed meanwhile.
+            ModelError: the file that it was made of has changed meanwhile, or a model of onnx_ir can not be copied.
         """
-        made = self.rounds[-1].model
-        return made if self.container.origin is None else materialized(made)
+        made: Any = self.rounds[-1].model
+        if self.container.foreign is not None:
+            made = self.container.foreign.with_changes(made)
+        elif self.container.origin is not None:
+            made = materialized(made)
+        return cast(M, made)
 
     @cached_property
     def folded(self) -> tuple[Folded, ...]:
@@ -98,6 +106,7 @@ class FoldResult(Savable):
         """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
         fresh = frozenset[str]().union(*(done.patch.fresh_names for done in self.rounds))
         model = self.rounds[-1].model if self else self.container.proto
+        model = self.container.finished(model)
         return staged_from(self.container, model, path, form, fresh, is_changed=bool(self))
 
 
@@ -115,7 +124,8 @@ def fold(
     """Fold every affine of the model that can be folded exactly.
 
     Args:
-        model: a path, the bytes of a file, or an `onnx.ModelProto`, which is not changed.
+        model: a path, the bytes of a file, an `onnx.ModelProto`, an `onnx_ir.Model` or a `torch.onnx.ONNXProgram`; it
+            is not changed.
         options: what the caller asks for besides.
         base_dir: the folder of external data, when the model is not given as a path.
 
@@ -125,7 +135,7 @@ def fold(
     """
     options = options or Options()
     container = open_model(model, base_dir=base_dir, in_place=True)
-    rounds = [make_round(container, container.proto, options)]
+    rounds = [make_round(container, container.start, options)]
     while rounds[-1] and not rounds[-1].leaves_nothing and len(rounds) < MAX_ROUNDS:
         last = make_round(container, rounds[-1].model, options.after(sum(done.plan.folds for done in rounds)))
         if not last:

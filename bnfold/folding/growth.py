@@ -36,8 +36,7 @@ def growth_remark(container: Container, rounds: Sequence[Round]) -> str:
 
 def _size(container: Container) -> int:
     """Bytes of the model, and of the weights that lie in files of their own, as it declares them."""
-    own = container.proto.ByteSize() if container.origin is None else container.origin.source.size
-    return own + sum(_declared(tensor) for tensor in container.external)
+    return container.own_size + sum(_declared(tensor) for tensor in container.external)
 
 
 def _declared(tensor: TensorProto) -> int:

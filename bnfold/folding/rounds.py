@@ -200,9 +200,9 @@ def make_round(container: Container, proto: ModelProto, options: Options) -> Rou
         UsageError: an option names a node that is not there.
     """
     made = specialized_plan(container, proto, options)
-    in_place = container.origin is not None
     room = ROOM + ROOM_PER_BYTE * container.size
-    patch, labels = make_patch(made.plan, freeze=options.freeze_initializers, in_place=in_place, room=room)
+    in_files = container.is_in_files
+    patch, labels = make_patch(made.plan, freeze=options.freeze_initializers, in_place=in_files, room=room)
     return Round(made.plan, patch, labels, made.remarks, turned_back(made.plan, options))
 
 

@@ -26,7 +26,7 @@ from bnfold.inserting.training_forms import (
     turn,
 )
 from bnfold.inserting.view import View
-from bnfold.model.container import ModelLike, open_model
+from bnfold.model.container import M, ModelLike, open_model
 from bnfold.model.graph import Node
 from bnfold.model.names import Names
 from bnfold.model.patch import Patch, apply
@@ -57,7 +57,7 @@ class CalibrateOptions:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class CalibrateResult(Remade):
+class CalibrateResult(Remade[M]):
     """A model with estimated statistics. True where anything has changed.
 
     Attributes:

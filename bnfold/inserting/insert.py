@@ -27,7 +27,7 @@ from bnfold.inserting.training_form import EARLIEST_OPSET as TRAINING_OPSET
 from bnfold.inserting.training_form import REMARK as TRAINING_REMARK
 from bnfold.inserting.training_form import refuse_too_old, training_form
 from bnfold.inserting.view import View
-from bnfold.model.container import Container, ModelLike, open_model
+from bnfold.model.container import Container, M, ModelLike, open_model
 from bnfold.model.graph import Graph
 from bnfold.model.names import Names
 from bnfold.model.patch import Patch, apply
@@ -53,7 +53,7 @@ class Inserted:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class InsertResult(Remade):
+class InsertResult(Remade[M]):
     """A model with BatchNormalizations, and where they are. True where one was put in.
 
     Attributes:

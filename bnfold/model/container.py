@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
@@ -17,7 +18,19 @@ from bnfold.model.mapped_file import open_skeleton, skeleton_of, telling
 from bnfold.model.skeleton import Skeleton
 from bnfold.values import cached_property
 
-ModelLike: TypeAlias = str | os.PathLike[str] | bytes | ModelProto
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    from torch.onnx import ONNXProgram
+
+    from bnfold.model.foreign import Foreign
+
+    M = TypeVar("M", default=ModelProto)
+    F = TypeVar("F", ir.Model, ONNXProgram)
+else:
+    M, F = TypeVar("M"), TypeVar("F")  # typing_extensions is none of bnfold's dependencies
+
+ProtoLike: TypeAlias = str | os.PathLike[str] | bytes | ModelProto
+ModelLike: TypeAlias = "ProtoLike | ir.Model | ONNXProgram"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +45,7 @@ class Container:
         path: the file it was read from, or None.
         origin: the file or the bytes, opened in place; None where all was parsed, or the caller gave a ModelProto.
         own: the file it was read from as it was then; None where there is none, or a pipe.
+        foreign: the model of another library that the caller gave, whose weights are references; None otherwise.
     """
 
     proto: ModelProto
@@ -40,6 +54,29 @@ class Container:
     path: Path | None = None
     origin: Skeleton | None = None
     own: Opened | None = None
+    foreign: Foreign | None = None
+
+    @property
+    def start(self) -> ModelProto:
+        """What a fold begins with: the model, and where another library's is to be changed, nodes marked as its."""
+        return self.proto if self.foreign is None else self.foreign.marked
+
+    def finished(self, model: ModelProto) -> ModelProto:
+        """What was made of `start`, without the marks."""
+        return model if self.foreign is None else self.foreign.unmarked(model)
+
+    @property
+    def is_in_files(self) -> bool:
+        """Whether weights lie in files that are read in place, and what is computed of them can wait until written."""
+        return self.origin is not None or (self.foreign is not None and self.foreign.has_files)
+
+    @property
+    def own_size(self) -> int:
+        """How many bytes it takes without the files of its weights."""
+        if self.origin is not None:
+            return self.origin.source.size
+        sources = () if self.foreign is None else self.foreign.reading.sources
+        return self.proto.ByteSize() + sum(source.size for source in sources)
 
     @property
     def name(self) -> str:
@@ -54,8 +91,7 @@ class Container:
     @cached_property
     def size(self) -> int:
         """How many bytes it takes, and the files of its weights."""
-        own = self.proto.ByteSize() if self.origin is None else self.origin.source.size
-        return own + sum(file.stat().st_size for file in self.data_files)
+        return self.own_size + sum(file.stat().st_size for file in self.data_files)
 
     @cached_property
     def external(self) -> tuple[TensorProto, ...]:
@@ -89,14 +125,14 @@ def open_model(
     """Open a model without changing it.
 
     Args:
-        model: a path, the bytes of a file, or a ModelProto.
-        base_dir: where external data lies; a path's own folder unless said otherwise.
-        in_place: leave large inline weights where they are: `Container.origin`.
+        model: a path, the bytes of a file, a ModelProto, an onnx_ir.Model or a torch.onnx.ONNXProgram.
+        base_dir: where external data lies; a path's own folder unless said otherwise. Tensors of onnx_ir know it.
+        in_place: leave large inline weights where they are: `Container.origin`, or `Container.foreign`.
 
     Raises:
         ModelError: it can not be read, or is no ONNX model.
         ExternalDataError: a file that holds weights is missing, too short or out of bounds.
-        UsageError: `model` is none of the three.
+        UsageError: `model` is none of these.
     """
     folder = None if base_dir is None else Path(base_dir)
     container = _opened_in_place(model, folder) if in_place else _opened(model, folder)
@@ -110,13 +146,18 @@ def open_model(
 def _opened(model: ModelLike, base_dir: Path | None) -> Container:
     if isinstance(model, ModelProto):
         return Container(model, base_dir)
+    if (foreign := foreign_of(model)) is not None:
+        return Container(foreign.whole(), base_dir)
     if isinstance(model, bytes):
         return Container(_parsed(model, "the model"), base_dir, model)
     if isinstance(model, str | os.PathLike):
         path = Path(model)
         raw, own = _read(path)
         return Container(_parsed(raw, f"'{path}'"), base_dir or path.parent, raw, path, own=own)
-    raise UsageError(f"a model is a path, bytes or an onnx.ModelProto, not {type(model).__name__}")
+    raise UsageError(
+        "a model is a path, bytes, an onnx.ModelProto, an onnx_ir.Model or a torch.onnx.ONNXProgram, not "
+        f"{type(model).__name__}"
+    )
 
 
 def _opened_in_place(model: ModelLike, base_dir: Path | None) -> Container:
@@ -128,7 +169,39 @@ def _opened_in_place(model: ModelLike, base_dir: Path | None) -> Container:
         source = origin.source
         own = Opened(path, os.fstat(source.descriptor)) if source.descriptor is not None else None
         return Container(origin.proto, base_dir or path.parent, path=path, origin=origin, own=own)
+    if (foreign := foreign_of(model)) is not None:
+        return Container(foreign.reading.proto, base_dir, foreign=foreign)
     return _opened(model, base_dir)
+
+
+def as_proto(model: ModelProto | ir.Model | ONNXProgram) -> ModelProto:
+    """The model as a ModelProto that holds all weights which are not in files of its own.
+
+    Raises:
+        ModelError, ExternalDataError: a weight can not be read.
+        UsageError: `model` is none of these.
+    """
+    return _opened(model, None).proto
+
+
+def foreign_of(model: object) -> Foreign | None:
+    """The model of another library that an object is or holds; None where it is neither.
+
+    Raises:
+        ModelError, ExternalDataError: it is one, and can not be read.
+    """
+    held = getattr(model, "model", None) if isinstance(model, _class_of("torch.onnx", "ONNXProgram")) else model
+    if not isinstance(held, _class_of("onnx_ir", "Model")):
+        return None
+    from bnfold.model.foreign import Foreign
+
+    return Foreign(model, held)
+
+
+def _class_of(module: str, name: str) -> tuple[type[Any], ...]:
+    """A class of a library, if the library has been imported: else nobody can have an object of it."""
+    found = getattr(sys.modules.get(module), name, None)
+    return (found,) if isinstance(found, type) else ()
 
 
 def _read(path: Path) -> tuple[bytes, Opened | None]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper
 
-from bnfold.model.references import location, referring, register
+from bnfold.model.references import Source, location, referring, register
 from bnfold.model.stored import BLOCK, Block, Shape, Stored, blocks
 from bnfold.model.tensors import Array, round_to, without_values
 
@@ -36,6 +36,11 @@ class Recipe:
         self._item = np.dtype(helper.tensor_dtype_to_np_dtype(elem_type)).itemsize
         self.size = prod(base.shape) * self._item
         self.name = register(self)
+
+    @property
+    def base(self) -> Source:
+        """What the bytes are made of."""
+        return self._base.place.source
 
     def reference(self, tensor: TensorProto) -> TensorProto:
         """A reference to what is made here, in a copy of a tensor of the same shape and type."""

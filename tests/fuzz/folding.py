@@ -12,6 +12,7 @@ from pathlib import Path
 from onnx import ModelProto, NodeProto
 
 import bnfold
+from bnfold.api import FoldOptions
 from bnfold.folding.rounds import Round
 from bnfold.model.streaming import segments
 from fuzz.reader import _parsed, written
@@ -20,7 +21,7 @@ from fuzz.watched import Watch
 IN_A_FILE = 16
 """One of so many is folded from a file to a file."""
 
-OPTIONS: tuple[dict[str, object], ...] = ({}, {"prefer": "no-batchnorm"}, {"freeze_initializers": True})
+OPTIONS: tuple[FoldOptions, ...] = ({}, {"prefer": "no-batchnorm"}, {"freeze_initializers": True})
 
 
 class Folding:
@@ -43,8 +44,8 @@ class Folding:
         with self.watch, suppress(bnfold.BnfoldError):
             if self.runs % IN_A_FILE == 0:
                 self._fold_file(data)
-            options = OPTIONS[self.runs // 4 % len(OPTIONS)] if self.runs % 4 == 0 else {}
-            result = bnfold.fold(data, base_dir=self.folder, **options)  # type: ignore[arg-type]
+            options: FoldOptions = OPTIONS[self.runs // 4 % len(OPTIONS)] if self.runs % 4 == 0 else {}
+            result = bnfold.fold(data, base_dir=self.folder, **options)
             self.folds += bool(result)
             _judge(result, data, freezes="freeze_initializers" in options)
 

@@ -1,0 +1,298 @@
+"""Models of onnx_ir: the same fold as of the ModelProto that says the same, and nothing else of them changed."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from corpus import CASES, Case
+from onnx import GraphProto, ModelProto, numpy_helper
+from support import (
+    MODELS,
+    REAL_MODELS,
+    graph_model,
+    needs_real_models,
+    normal,
+    passes_checker,
+    statistics,
+)
+
+import bnfold
+from bnfold.model.graph import scope_protos
+
+ir: Any = pytest.importorskip("onnx_ir", reason="onnx_ir is not installed: pip install '.[ir]'")
+
+import onnx_ir.passes.common as common  # noqa: E402 (only where onnx_ir is)
+
+from bnfold.passes import FoldPass, FoldPassResult  # noqa: E402 (only where onnx_ir is)
+
+
+def conv_bn(channels: int = 3) -> ModelProto:
+    """Conv, BatchNormalization, Relu."""
+    scale, bias, mean, var = statistics(4)
+    return graph_model(
+        f"(float[N, {channels}, 8, 8] x) => (float[N, 4, 6, 6] y) "
+        "{ [conv] c = Conv(x, W) [bn] n = BatchNormalization(c, s, b, m, v) [relu] y = Relu(n) }",
+        W=normal(4, channels, 3, 3),
+        s=scale,
+        b=bias,
+        m=mean,
+        v=var,
+    )
+
+
+def said(model: ModelProto) -> ModelProto:
+    """What a model says, in one form, but for what it declares of values: onnx_ir declares more."""
+    made = copy.deepcopy(model)
+    for tensor in made.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    for scope in reversed(scope_protos(made)):  # bodies first: what holds them is copied
+        del scope.value_info[:]
+        if isinstance(scope, GraphProto):
+            replace(scope.initializer, sorted(scope.initializer, key=lambda tensor: tensor.name))
+        for node in scope.node:
+            node.domain = node.domain or ""
+            replace(node.attribute, sorted(node.attribute, key=lambda attribute: attribute.name))
+    return made
+
+
+def replace(repeated: Any, messages: list[Any]) -> None:
+    copies = copy.deepcopy(messages)
+    del repeated[:]
+    repeated.extend(copies)
+
+
+def read(model: ModelProto) -> Any:
+    try:
+        return ir.from_proto(model)
+    except ir.serde.SerdeError as error:
+        pytest.skip(f"onnx_ir can not read it: {str(error.__cause__)[:80]}")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:onnx_ir")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
+def test_every_case_of_the_corpus_folds_as_its_proto_does_and_so_in_place(case: Case) -> None:
+    model = read(case.build())
+    before = ir.to_proto(model)
+    expected = bnfold.fold(before, freeze_initializers=case.freeze)
+    result = bnfold.fold(model, freeze_initializers=case.freeze)
+    assert ir.to_proto(model) == before, "fold changed what the caller passed"
+    assert result.folded == expected.folded
+    assert [entry.code for entry in result.kept] == [entry.code for entry in expected.kept]
+    assert said(ir.to_proto(result.model)) == said(expected.model)
+    assert passes_checker(ir.to_proto(result.model)) or not passes_checker(before)
+    done = FoldPass(freeze_initializers=case.freeze)(model)
+    assert done.model is model
+    assert done.modified == bool(expected)
+    assert said(ir.to_proto(model)) == said(ir.to_proto(result.model))
+
+
+@needs_real_models
+@pytest.mark.parametrize("name", ["light_resnet50", "rapidocr_cls_paddle", "ultraface_rfb320", "gtcrn_simple"])
+def test_a_real_model_folds_to_the_same_weights(name: str) -> None:
+    model = read(onnx.load(REAL_MODELS / f"{name}.onnx"))
+    expected = bnfold.fold(ir.to_proto(model))
+    result = bnfold.fold(model)
+    assert result.folded == expected.folded
+    assert said(ir.to_proto(result.model)) == said(expected.model)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, "bfloat16"])
+def test_every_type_of_weight_is_rounded_as_in_a_proto(dtype: Any) -> None:
+    kind = ir.DataType.BFLOAT16.numpy() if dtype == "bfloat16" else np.dtype(dtype)
+    wide = conv_bn()
+    for tensor in wide.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(kind), tensor.name))
+    for info in (*wide.graph.input, *wide.graph.output):
+        info.type.tensor_type.elem_type = wide.graph.initializer[0].data_type
+    expected = bnfold.fold(wide)
+    assert len(expected.folded) == 1
+    assert said(ir.to_proto(bnfold.fold(ir.from_proto(wide)).model)) == said(expected.model)
+
+
+def test_the_pass_keeps_objects_and_all_that_is_known_of_them() -> None:
+    model = ir.from_proto(two_layers())
+    graph = model.graph
+    conv, relu, last = graph.node("conv"), graph.node("relu"), graph.node("last")
+    untouched, folded = graph.initializers["W2"].const_value, graph.initializers["W"]
+    conv.meta["mine"], conv.metadata_props["source"] = object(), "layer 1"
+    normalized = graph.node("bn").outputs[0]
+    normalized.meta["quantization"], normalized.metadata_props["name"] = "int8", "bn"
+    model.meta["pipeline"] = 1
+    kept = conv.meta["mine"]
+    result = FoldPass()(model)
+    assert isinstance(result, FoldPassResult)
+    assert (result.modified, [entry.node for entry in result.folded], result.kept) == (True, ["bn"], ())
+    assert list(graph) == [conv, relu, last]
+    assert conv.meta["mine"] is kept
+    assert conv.metadata_props == {"source": "layer 1"}
+    assert graph.initializers["W2"].const_value is untouched
+    assert graph.initializers["W"] is folded
+    assert (conv.outputs[0].name, conv.outputs[0].metadata_props["name"]) == ("n", "bn")
+    assert conv.outputs[0].meta["quantization"] == "int8"
+    assert relu.inputs[0] is conv.outputs[0]
+    assert model.meta["pipeline"] == 1
+    assert not FoldPass()(model).modified
+    assert graph.initializers["W2"].const_value is untouched
+
+
+def two_layers() -> ModelProto:
+    scale, bias, mean, var = statistics(4)
+    return graph_model(
+        "(float[N, 3, 8, 8] x) => (float[N, 4, M, M] y) "
+        "{ [conv] c = Conv(x, W) [bn] n = BatchNormalization(c, s, b, m, v) "
+        "[relu] r = Relu(n) [last] y = Conv(r, W2) }",
+        W=normal(4, 3, 3, 3),
+        s=scale,
+        b=bias,
+        m=mean,
+        v=var,
+        W2=normal(4, 4, 3, 3, seed=1),
+    )
+
+
+def test_a_graph_output_keeps_its_name_type_and_place() -> None:
+    scale, bias, mean, var = statistics(4)
+    proto = graph_model(
+        "(float[N, 3, 8, 8] x) => (float[N, 4, 6, 6] y, float[N, 4, 6, 6] z) "
+        "{ [conv] c = Conv(x, W) [bn] y = BatchNormalization(c, s, b, m, v) [relu] z = Relu(y) }",
+        W=normal(4, 3, 3, 3),
+        s=scale,
+        b=bias,
+        m=mean,
+        v=var,
+    )
+    model = ir.from_proto(proto)
+    FoldPass()(model)
+    made = ir.to_proto(model)
+    assert list(made.graph.output) == list(proto.graph.output)
+    assert [node.op_type for node in made.graph.node] == ["Conv", "Relu"]
+    assert model.graph.outputs[0].producer() is model.graph.node("conv")
+    bnfold.assert_equivalent(proto, made)
+
+
+def test_the_copy_shares_what_is_not_folded_and_the_original_stays() -> None:
+    model = ir.from_proto(two_layers())
+    before = ir.to_proto(model)
+    result = bnfold.fold(model, check=True)
+    assert isinstance(result.model, ir.Model)
+    assert result.model.graph.initializers["W2"].const_value is model.graph.initializers["W2"].const_value
+    assert ir.to_proto(model) == before
+    bnfold.assert_equivalent(model, result.model)
+
+
+def test_weights_that_lie_in_files_are_computed_when_they_are_saved(tmp_path: Path) -> None:
+    onnx.save(two_layers(), tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    model = ir.load(tmp_path / "m.onnx")
+    FoldPass()(model)
+    made = model.graph.initializers["W"].const_value
+    assert isinstance(made, ir.ExternalTensor) is False
+    assert isinstance(model.graph.initializers["W2"].const_value, ir.ExternalTensor)
+    (tmp_path / "to").mkdir()
+    ir.save(model, tmp_path / "to" / "f.onnx", external_data="f.data")
+    bnfold.assert_equivalent(tmp_path / "m.onnx", tmp_path / "to" / "f.onnx")
+
+
+def test_a_large_weight_in_a_file_stays_there_until_it_is_read(tmp_path: Path) -> None:
+    proto = conv_bn(channels=300)
+    onnx.save(copy.deepcopy(proto), tmp_path / "m.onnx", save_as_external_data=True, location="m.data")
+    model = ir.load(tmp_path / "m.onnx")
+    FoldPass()(model)
+    weight = model.graph.initializers["W"].const_value
+    assert isinstance(weight, ir.LazyTensor)
+    (expected,) = (t for t in bnfold.fold(proto).model.graph.initializer if t.name == "W")
+    assert np.array_equal(weight.numpy(), numpy_helper.to_array(expected))
+    ir.save(model, tmp_path / "m.onnx", external_data="m.data")  # over the file that it is computed from
+    bnfold.assert_equivalent(proto, tmp_path / "m.onnx")
+
+
+def test_a_data_file_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    onnx.save(two_layers(), tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    model = ir.load(tmp_path / "m.onnx")
+    (tmp_path / "m.data").write_bytes((tmp_path / "m.data").read_bytes()[:-1])
+    with pytest.raises(bnfold.ExternalDataError, match=r"m\.data', which is shorter: it is cut off"):
+        bnfold.fold(model)
+    (tmp_path / "m.data").unlink()
+    with pytest.raises(bnfold.ExternalDataError, match="which is no file"):
+        FoldPass()(model)
+
+
+def test_names_that_do_not_say_which_value_is_meant_are_refused_and_nothing_is_changed() -> None:
+    model = ir.from_proto(two_layers())
+    model.graph.node("relu").outputs[0].name = "n"
+    before = ir.to_proto(model)
+    with pytest.raises(bnfold.ModelError, match=r"two values of the onnx_ir model are called 'n'; run .*NameFixPass"):
+        bnfold.fold(model)
+    with pytest.raises(ir.passes.PreconditionError, match="NameFixPass"):
+        FoldPass()(model)
+    assert ir.to_proto(model) == before
+    common.NameFixPass()(model)
+    assert FoldPass()(model).modified
+
+
+def test_the_pass_works_among_others_and_stops_when_nothing_is_left() -> None:
+    model = ir.from_proto(two_layers())
+    passes = ir.passes.PassManager([FoldPass(), common.CheckerPass()], steps=3)
+    result = passes(model)
+    assert result.modified
+    assert [node.op_type for node in model.graph] == ["Conv", "Relu", "Conv"]
+    whole = ir.from_proto(two_layers())
+    other = ir.passes.functionalize(FoldPass())(whole)
+    assert ir.to_proto(whole) == ir.to_proto(ir.from_proto(two_layers()))
+    assert len(other.model.graph) == 3
+
+
+def test_options_are_those_of_fold_and_a_fold_that_raises_changes_nothing() -> None:
+    with pytest.raises(bnfold.UsageError, match="there is no preference 'least'"):
+        FoldPass(prefer="least")
+    model = ir.from_proto(two_layers())
+    before = ir.to_proto(model)
+    result = FoldPass(skip=["bn"])(model)
+    assert (result.modified, [entry.code for entry in result.kept]) == (False, ["skipped"])
+    with pytest.raises(bnfold.NormalizationsStayed):
+        FoldPass(skip=["bn"], strict=True)(model)
+    assert ir.to_proto(model) == before
+
+
+def test_a_fold_is_saved_without_a_trace_of_how_it_was_made(tmp_path: Path) -> None:
+    model = ir.from_proto(two_layers())
+    bnfold.fold(model).save(tmp_path / "f.onnx")
+    assert said(onnx.load(tmp_path / "f.onnx")) == said(bnfold.fold(two_layers()).model)
+    bnfold.fold(bnfold.fold(model).model).save(tmp_path / "g.onnx")
+    assert b"bnfold" not in (tmp_path / "g.onnx").read_bytes()
+
+
+def test_insert_and_calibrate_give_the_same_kind_back(tmp_path: Path) -> None:
+    bare = bnfold.fold(ir.load(MODELS / "source_cnn.onnx")).model
+    images = {"image": np.random.default_rng(0).uniform(size=(32, 1, 8, 8)).astype(np.float32)}
+    inserted = bnfold.insert(bare, images)
+    assert isinstance(inserted.model, ir.Model)
+    expected = bnfold.insert(ir.to_proto(bare), images)
+    assert said(ir.to_proto(inserted.model)) == said(expected.model)
+    bnfold.assert_equivalent(bare, inserted.model)
+    calibrated = bnfold.calibrate(inserted.model, images)
+    assert isinstance(calibrated.model, ir.Model)
+    assert said(ir.to_proto(calibrated.model)) == said(bnfold.calibrate(expected.model, images).model)
+    calibrated.save(tmp_path / "c.onnx")
+    assert said(onnx.load(tmp_path / "c.onnx")) == said(ir.to_proto(calibrated.model))
+    assert b"bnfold" not in (tmp_path / "c.onnx").read_bytes()
+    assert [info.node for info in bnfold.inspect(bare)] == [info.node for info in bnfold.inspect(ir.to_proto(bare))]
+
+
+def test_onnx_ir_is_not_imported_where_nobody_has_such_a_model() -> None:
+    program = (
+        "import sys, bnfold\n"
+        f"bnfold.fold({str(MODELS / 'mlp.onnx')!r}, check=True)\n"
+        "assert 'onnx_ir' not in sys.modules and 'torch' not in sys.modules\n"
+        "try:\n    bnfold.fold(3)\nexcept bnfold.UsageError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (
+        "a model is a path, bytes, an onnx.ModelProto, an onnx_ir.Model or a torch.onnx.ONNXProgram, not int"
+    )
