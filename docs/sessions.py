@@ -6,7 +6,7 @@
 A page is a session if it has a block of `console`. What counts in it, in this order:
 
 - `console`: lines that begin with `$ ` are given to bash, the lines below each are what it writes, to both streams. A
-  command that ends with another status than 0 has to be followed by `echo $?`.
+  command that ends with another status than 0 has to be followed by `echo $?` in its block.
 - `python`: a program; the block of `text` right below it, if there is one, is what it prints to stdout.
 
 In what a page shows, a line `...` stands for any lines, and `...` within a line for any text. Blanks count as one.
@@ -55,6 +55,7 @@ class Step(NamedTuple):
         start: where its output begins in the page's text.
         end: where it ends.
         is_shown: whether the page shows an output.
+        may_fail: whether the page goes on to show an exit status.
         about: by how many percent numbers with a point may be off.
     """
 
@@ -63,6 +64,7 @@ class Step(NamedTuple):
     start: int
     end: int
     is_shown: bool
+    may_fail: bool
     about: int
 
 
@@ -95,7 +97,7 @@ def steps(text: str) -> Iterator[Step]:
             yield from _commands(fence)
         else:
             is_shown = fence["text"] is not None
-            yield Step(fence["body"], True, *fence.span("text"), is_shown, int(fence["about_text"] or 0))
+            yield Step(fence["body"], True, *fence.span("text"), is_shown, False, int(fence["about_text"] or 0))
 
 
 def _commands(fence: re.Match[str]) -> Iterator[Step]:
@@ -105,7 +107,8 @@ def _commands(fence: re.Match[str]) -> Iterator[Step]:
     found = list(re.finditer(r"^\$ (.*)\n", body, re.MULTILINE))
     ends = [command.start() for command in found[1:]] + [len(body)]
     for command, end in zip(found, ends, strict=True):
-        yield Step(command[1], False, offset + command.end(), offset + end, True, int(fence["about"] or 0))
+        may_fail = "\n$ echo $?\n" in body[command.end() - 1 :]
+        yield Step(command[1], False, offset + command.end(), offset + end, True, may_fail, int(fence["about"] or 0))
 
 
 def furnish(folder: Path) -> None:
@@ -123,14 +126,12 @@ def differences(text: str, folder: Path) -> list[Difference]:
     """
     found, status = [], 0
     python = [sys.executable] if needs(text) else [sys.executable, "-W", "error"]
-    planned = list(steps(text))
-    for step, following in zip(planned, [*planned[1:], None], strict=True):
+    for step in steps(text):
         if step.is_program:
             printed, status = _run([*python, "-c", step.command], folder, errors=subprocess.PIPE)
         else:
             printed, status = _run(["bash", "-c", f"(exit {status}); {step.command}"], folder, errors=subprocess.STDOUT)
-        announced = following is not None and following.command == "echo $?"
-        if status != 0 and not announced:
+        if status != 0 and not step.may_fail:
             raise RuntimeError(f"status {status}: {step.command}\n{printed}")
         if step.is_shown and not same(text[step.start : step.end], printed, step.about):
             found.append(Difference(step, printed))

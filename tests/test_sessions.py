@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from docs_script import load
 
 ROOT = Path(__file__).resolve().parent.parent
 FENCES = re.compile(r"^```(\w*)\n.*?^```$", re.MULTILINE | re.DOTALL)
 
 
-def load() -> ModuleType:
-    """docs/sessions.py, which is a script and no part of the package."""
-    spec = importlib.util.spec_from_file_location("sessions", ROOT / "docs" / "sessions.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-sessions: Any = load()
+sessions = load("sessions")
 PAGES = sessions.sessions()
 
 
@@ -98,7 +87,7 @@ def test_numbers_with_a_point_are_as_loose_as_the_page_says() -> None:
 def test_a_failure_that_no_page_announces_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="status 3"):
         sessions.differences("```console\n$ exit 3\n```\n", tmp_path)
-    assert not sessions.differences("```console\n$ exit 3\n$ echo $?\n3\n```\n", tmp_path)
+    assert not sessions.differences("```console\n$ exit 3\n$ true\n$ exit 4\n$ echo $?\n4\n```\n", tmp_path)
 
 
 def test_what_a_page_shows_is_updated_where_it_differs(tmp_path: Path) -> None:

@@ -153,6 +153,17 @@ def _integers(path: Path) -> None:
     _save(path, body, {"q": integers, "steps": np.full(8, 0.005, np.float32), **_statistics(8)})
 
 
+def _random(path: Path) -> None:
+    """Draws random numbers: every run is another."""
+    _save(path, "(float[2,4] x) => (float[2,4] y) { [draw] r = RandomUniformLike (x) [product] y = Mul (r, x) }", {})
+
+
+def _constant(path: Path) -> None:
+    """An output that no input changes, as of a network whose weights were never trained."""
+    body = "(float[2,4] x) => (float[2,4] y) { [nothing] z = Mul (x, zero) [all] y = Add (z, one) }"
+    _save(path, body, {"zero": np.zeros(4, np.float32), "one": np.ones(4, np.float32)})
+
+
 SITUATIONS: Mapping[str, Callable[[Path], None]] = MappingProxyType(
     {
         "three_that_stay": _three_that_stay,
@@ -167,6 +178,8 @@ SITUATIONS: Mapping[str, Callable[[Path], None]] = MappingProxyType(
         "large": _large,
         "double": _double,
         "integers": _integers,
+        "random": _random,
+        "constant": _constant,
     }
 )
 
