@@ -17,6 +17,7 @@ from support import (
 
 import bnfold
 from bnfold.model.graph import Graph
+from bnfold.model.order import ranks
 
 PARAMETERS: dict[str, Array] = dict(zip(("s", "b", "m", "v"), statistics(4), strict=True))
 
@@ -238,6 +239,15 @@ def test_nodes_that_are_not_in_order_fold_all_the_same() -> None:
     assert [node.SerializeToString() for node in result.model.graph.node] == [
         node.SerializeToString() for node in ordered.graph.node
     ]
+
+
+def test_nodes_that_are_not_in_order_take_their_turns_as_in_the_file() -> None:
+    """They took them as their objects lay in memory, so that the reason for what stays was another one each time."""
+    waiting = [helper.make_node("Identity", ["r"], [f"i{k}"]) for k in range(40)]
+    nodes = [*waiting, helper.make_node("Relu", ["x"], ["r"])]
+    graph = Graph(helper.make_model(helper.make_graph(nodes, "g", [], [])))
+    order = ranks(graph)
+    assert [order[node.address] for node in graph.main.nodes] == [*range(1, 41), 0]
 
 
 def test_the_view_knows_who_reads_what() -> None:

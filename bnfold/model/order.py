@@ -27,7 +27,7 @@ def _ranks_of(scope: Scope) -> dict[Address, int]:
     while ready:
         node = ready.popleft()
         found[node.address] = len(found)
-        for reader in {reader for value in node.outputs if value for reader, _ in value.readers}:
+        for reader in dict.fromkeys(reader for value in node.outputs if value for reader, _ in value.readers):
             if reader.scope is scope:
                 waiting[reader.address] -= 1
                 if not waiting[reader.address]:

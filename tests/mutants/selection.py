@@ -15,42 +15,51 @@ from xml.etree import ElementTree
 from coverage.sqldata import CoverageData
 
 NAMES = """
-    affine_laws cli constants corpus external_data file fold_costs functions hints narrow_types output_forms patch
-    pitfalls planner_visits quantized random_graphs refusals residuals search shapes shipped_models sources streaming
-    turning types
+    affine_laws calibrate check_costs cli constants corpus external_data file fold_costs folding_edges functions graph
+    hints insert insert_functions insert_sites keras_export narrow_types no_false_alarm outcomes output_forms patch
+    pitfalls planner_visits public_api quantized quantizers random_graphs refusals residuals search shapes
+    shipped_models sources streaming turning types
 """
+OUTCOMES = "tests/test_outcomes.py"
 TESTS = ["tests/ops", *(f"tests/test_{name}.py" for name in NAMES.split())]
 """Those that fold within their own process, where a mutant can be put; a process that a test starts has none."""
+PARTS = ("bnfold.affine", "bnfold.ops", "bnfold.folding")
 
 
 class Selection:
     """The tests of each line.
 
     Args:
-        data: the file of a run under coverage, made where there is none.
+        folder: of what runs under coverage have found, one for each of TESTS, made where there is none.
     """
 
-    def __init__(self, data: Path) -> None:
-        times = data.with_suffix(".xml")
-        if not data.exists():
-            _run_under_coverage(data, times)
-        self._coverage = CoverageData(str(data))
-        self._coverage.read()
-        self._seconds = _seconds(times)
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for tests in TESTS:
+            data = folder / f"{Path(tests).stem}.coverage"
+            if not data.exists():
+                _run_under_coverage(tests, data)
+        self._coverage = [_read(data) for data in sorted(folder.glob("*.coverage"))]
+        self._seconds = {test: took for times in folder.glob("*.xml") for test, took in _seconds(times).items()}
 
     def of(self, path: str, line: int) -> list[str]:
-        """The tests that run the statement there, by turns of the functions they belong to, the fastest first."""
+        """The tests that run the statement there: those that notice most by turns with all others."""
         lines = self._contexts(path)
         found = {test for number in _statement(path, line) for test in lines.get(number, ())}
         if not found - {""} and any(number in lines for number in _statement(path, line)):
             found = set(chain.from_iterable(lines.values()))  # run when the file is imported, so for all of its tests
-        return self._by_turns(found - {""})
+        outcomes = {test for test in found if test.startswith(OUTCOMES)}
+        turns = zip_longest(self._by_turns(outcomes), self._by_turns(found - outcomes - {""}))
+        return [test for turn in turns for test in turn if test is not None]
 
     @cache  # noqa: B019 - one for the life of the program
     def _contexts(self, path: str) -> dict[int, set[str]]:
-        file = next((file for file in self._coverage.measured_files() if file.endswith(f"/{path}")), path)
-        found = self._coverage.contexts_by_lineno(file)
-        return {line: {context.split("|")[0] for context in contexts} for line, contexts in found.items()}
+        found: dict[int, set[str]] = defaultdict(set)
+        for data in self._coverage:
+            file = next((file for file in data.measured_files() if file.endswith(f"/{path}")), path)
+            for line, contexts in data.contexts_by_lineno(file).items():
+                found[line].update(context.split("|")[0] for context in contexts)
+        return found
 
     def _by_turns(self, tests: Iterable[str]) -> list[str]:
         functions: dict[str, list[str]] = defaultdict(list)
@@ -60,16 +69,22 @@ class Selection:
         return [test for turn in turns for test in turn if test is not None]
 
 
-def _run_under_coverage(data: Path, times: Path) -> None:
+def _read(data: Path) -> CoverageData:
+    found = CoverageData(str(data))
+    found.read()
+    return found
+
+
+def _run_under_coverage(tests: str, data: Path) -> None:
     options = [
-        "--cov=bnfold",
+        *(f"--cov={part}" for part in PARTS),
         "--cov-context=test",
         "--cov-report=",
-        f"--junitxml={times}",
+        f"--junitxml={data.with_suffix('.xml')}",
         "-o",
         "junit_family=xunit1",
     ]
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, *TESTS]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, tests]
     subprocess.run(["env", f"COVERAGE_FILE={data}", *command], check=True)
 
 
