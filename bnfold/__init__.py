@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bnfold._version import __version__
 
 if TYPE_CHECKING:
-    from bnfold.api import assert_equivalent, calibrate, check, fold, insert, inspect, train
+    from bnfold.api import assert_equivalent, calibrate, check, fold, insert, inspect, to_html, train
     from bnfold.checking import CheckReport, Comparison, Matchup, OutputComparison
     from bnfold.errors import (
         BnfoldError,
@@ -68,11 +68,12 @@ __all__ = [
     "fold",
     "insert",
     "inspect",
+    "to_html",
     "train",
 ]
 
 _HOMES = {
-    "bnfold.api": ("assert_equivalent", "calibrate", "check", "fold", "insert", "inspect", "train"),
+    "bnfold.api": ("assert_equivalent", "calibrate", "check", "fold", "insert", "inspect", "to_html", "train"),
     "bnfold.checking": ("CheckReport", "Comparison", "Matchup", "OutputComparison"),
     "bnfold.errors": (
         "BnfoldError",

@@ -409,3 +409,35 @@ def inspect(
     """
     container = open_model(model, base_dir=base_dir)
     return inspection_of(_folding.plan_for(container, Options(freeze_initializers=freeze_initializers)))
+
+
+def to_html(
+    result: _folding.FoldResult | CheckReport | InsertResult | TrainResult | Inspection,
+    *,
+    check: CheckReport | None = None,
+    before: ModelLike | None = None,
+    after: ModelLike | None = None,
+    name: str = "a model",
+) -> str:
+    """A result as a page to look at: one file in itself, which loads nothing from elsewhere.
+
+    The same result gives the same page, byte for byte.
+
+    Args:
+        result: what `fold`, `check`, `insert`, `train` or `inspect` has returned.
+        check: the proof of a fold or an insertion, or a second one of a training; with ``locate=True`` the page has the
+            error along the graph too. Not for the others.
+        before: the original of a check, or the model of an inspection, for pictures of the graph. The others have it.
+        after: the model that a check compared with it, likewise.
+        name: what the page calls the model.
+
+    Returns:
+        The page, to be written as UTF-8.
+
+    Raises:
+        UsageError: `result` is none of these.
+        ModelError, ExternalDataError: a model, or a weight, can not be read.
+    """
+    from bnfold.report.html.any_result import page_of
+
+    return page_of(result, check=check, before=before, after=after, name=name)

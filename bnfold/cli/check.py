@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import open_console, protect, showing_progress
+from bnfold.cli.console import look_at_page, open_console, protect, showing_progress
 from bnfold.errors import DifferenceFound
+from bnfold.report.clock import Clock
 
 Before = Annotated[str, typer.Argument(metavar="BEFORE", help="The original, an ONNX file.")]
 After = Annotated[str, typer.Argument(metavar="AFTER", help="The ONNX file to be proven equal to it.")]
@@ -38,13 +40,16 @@ def check(
     ] = None,
     json: shared.Json = None,
     junit: Junit = None,
+    html: shared.Html = None,
 ) -> None:
     """Run two models on the same inputs, and say whether they compute the same."""
     from bnfold import report as reports
     from bnfold.checking import check as compare
 
-    protect((Path(before), Path(after)), json, junit)
-    with showing_progress() as progress:
+    protect((Path(before), Path(after)), json, junit, html)
+    look_at_page(html)
+    clock = Clock()
+    with clock.timing("check"), showing_progress() as progress:
         report = compare(
             before,
             after,
@@ -58,14 +63,18 @@ def check(
             allow_vacuous=allow_vacuous,
             optimized=optimized,
             tf32=tf32,
-            locate=locate,
+            locate=locate or bool(html),
             reference=reference,
             progress=progress,
         )
-    reports.check_text(open_console(quiet=json == "-"), report)
+    shown = report if locate else replace(report, location=None)  # a page has it whether or not the text does
+    reports.check_text(open_console(quiet="-" in (json, html)), shown)
     if json:
         reports.write_json(reports.check_document(report, before=before, after=after), json)
     if junit:
-        reports.write_junit(report, junit, before=before, after=after)
+        reports.write_junit(shown, junit, before=before, after=after)
+    if html:
+        name = f"{Path(before).name} against {Path(after).name}"
+        reports.write_page(reports.check_page(report, name=name, before=before, after=after, clock=clock), html)
     if not report:
         raise DifferenceFound(reports.describe_failure(report))

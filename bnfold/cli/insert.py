@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import open_console, protect
+from bnfold.cli.console import look_at_page, open_console, protect
 from bnfold.cli.data import batches_for, first_of
 from bnfold.cli.writing import beside, write, write_proved, write_sound
 from bnfold.errors import DifferenceFound
+from bnfold.report.clock import Clock
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,6 +78,7 @@ def insert(
     atol: shared.Atol = None,
     allow_vacuous: shared.AllowVacuous = False,
     json: shared.Json = None,
+    html: shared.Html = None,
 ) -> None:
     """Put BatchNormalizations behind linear operators, for training, and prove that the function is the same."""
     from bnfold import report as reports
@@ -98,17 +100,22 @@ def insert(
         convert_opset=convert_opset,
     )
     target = Path(output) if output else beside(model, "inserted")
-    protect((Path(model),), target, json)
+    protect((Path(model),), target, json, html)
+    look_at_page(html)
+    clock = Clock()
     batches = batches_for(model, data, batch_size)
-    result = insert_into(model, batches, options)
-    protect(result.container.files, target, json)
-    console = open_console(quiet=json == "-")
+    with clock.timing("insert"):
+        result = insert_into(model, batches, options)
+    protect(result.container.files, target, json, html)
+    console = open_console(quiet="-" in (json, html))
     reports.insert_text(console, result, name=Path(model).name)
     if dry_run and result:
         console.print(reports.sites_table(result.inserted))
     judged = {"rtol": rtol, "atol": atol, "allow_vacuous": allow_vacuous}
-    how = shared.how_to_check(shape, provider=provider, seed=seed, **judged)
-    report = None if dry_run else _write(console, result, target, model, batches, how if check else None, reset=reset)
+    how = shared.how_to_check(shape, provider=provider, seed=seed, locate=bool(html), **judged)
+    with clock.timing("check and write"):
+        proof = how if check else None
+        report = None if dry_run else _write(console, result, target, model, batches, proof, reset=reset)
     written = not dry_run and (report is None or bool(report))
     if written:
         console.print(f"wrote {target}", markup=False)
@@ -116,6 +123,8 @@ def insert(
         reports.write_json(
             reports.insert_json(result, report, model=model, output=str(target) if written else None), json
         )
+    if html:
+        reports.write_page(reports.insert_page(result, report, name=Path(model).name, clock=clock), html)
     if report is not None and not written:
         raise DifferenceFound(f"nothing was written: {reports.describe_failure(report)}")
 

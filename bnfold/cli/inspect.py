@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import open_console, protect
+from bnfold.cli.console import look_at_page, open_console, protect
 
 
-def inspect(model: shared.Model, freeze_initializers: shared.Freeze = False, json: shared.Json = None) -> None:
+def inspect(
+    model: shared.Model, freeze_initializers: shared.Freeze = False, json: shared.Json = None, html: shared.Html = None
+) -> None:
     """Show every affine of a graph: what `fold` would do with it, and why."""
     from bnfold import report as reports
     from bnfold.api import inspect as inspect_model
 
+    look_at_page(html)
     inspection = inspect_model(model, freeze_initializers=freeze_initializers)
-    protect((Path(model),), json)
-    reports.inspect_text(open_console(quiet=json == "-"), inspection)
+    protect((Path(model),), json, html)
+    reports.inspect_text(open_console(quiet="-" in (json, html)), inspection)
     if json:
         reports.write_json(reports.inspect_json(inspection, model=model), json)
+    if html:
+        reports.write_page(reports.inspect_page(inspection, name=Path(model).name, model=model), html)

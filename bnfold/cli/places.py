@@ -23,6 +23,7 @@ class Places:
         log: a line per epoch; None for none.
         plot: the curves; None for none.
         json: the outcome, `-` for stdout; None for none.
+        html: the same to look at, likewise.
     """
 
     trained: Path
@@ -31,23 +32,38 @@ class Places:
     log: str | None
     plot: str | None
     json: str | None
+    html: str | None = None
 
     @classmethod
     def of(
-        cls, model: str, output: str | None, *, checkpoint: bool, log: str | None, plot: str | None, json: str | None
+        cls,
+        model: str,
+        output: str | None,
+        *,
+        checkpoint: bool,
+        log: str | None,
+        plot: str | None,
+        json: str | None,
+        html: str | None = None,
     ) -> Places:
         """The places for a model, by default beside it."""
         trained = Path(output) if output else beside(model, "trained")
         kept = trained.with_name(f"{trained.name.removesuffix('.onnx')}.checkpoint") if checkpoint else None
         return cls(
-            trained=trained, folded=beside(str(trained), "folded"), checkpoint=kept, log=log, plot=plot, json=json
+            trained=trained,
+            folded=beside(str(trained), "folded"),
+            checkpoint=kept,
+            log=log,
+            plot=plot,
+            json=json,
+            html=html,
         )
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All that are files."""
-        document = None if self.json == "-" else self.json
-        targets = (self.trained, self.folded, self.checkpoint, self.log, self.plot, document)
+        documents = [target for target in (self.json, self.html) if target != "-"]
+        targets = (self.trained, self.folded, self.checkpoint, self.log, self.plot, *documents)
         return tuple(Path(target) for target in targets if target)
 
     def refuse(self, model: str, data: Iterable[str]) -> None:
@@ -58,7 +74,8 @@ class Places:
             TargetError: one can not be written to.
             RuntimeUnavailable: what draws curves is not installed.
         """
-        protect((Path(model), *files_of(data)), *self.files)
+        to_stdout = (target for target in (self.json, self.html) if target == "-")
+        protect((Path(model), *files_of(data)), *self.files, *to_stdout)
         refuse_unwritable(*self.files)
         if self.plot:
             from bnfold.report import refuse_curves

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -15,8 +16,11 @@ from bnfold.cli.console import open_console, protect
 from bnfold.cli.places import Places
 from bnfold.cli.recording import recording
 from bnfold.cli.watching import watching
+from bnfold.errors import BnfoldError
+from bnfold.report.clock import Clock
 
 if TYPE_CHECKING:
+    from bnfold.checking import CheckReport
     from bnfold.torch.history import Epoch
     from bnfold.training.result import TrainResult
 
@@ -102,6 +106,7 @@ def train(
         ),
     ] = None,
     json: shared.Json = None,
+    html: shared.Html = None,
 ) -> None:
     """Insert, train, calibrate and fold; write the trained model and its fold, proved equal. Needs torch.
 
@@ -111,14 +116,15 @@ def train(
     from bnfold.api import train as train_model
 
     is_first = os.environ.get("RANK", "0") == "0"  # of several processes, which all end with the same models
-    places = Places.of(model, output, checkpoint=checkpoint, log=log, plot=plot, json=json)
+    places = Places.of(model, output, checkpoint=checkpoint, log=log, plot=plot, json=json, html=html)
     if is_first:
         places.refuse(model, (*data, *(validation or ())))
         places.look_for_checkpoint(resume=resume)
     insertion = {"position": position, "include_classifier": include_classifier, "reset": reset}
     asked: dict[str, Any] = {name: value for name, value in insertion.items() if value != _INSERTION[name]}
+    clock = Clock()
     with recording(log, plot, Path(model).name) as record:
-        with watching(epochs, quiet=json == "-") as display:
+        with clock.timing("train, fold and prove"), watching(epochs, quiet="-" in (json, html)) as display:
             result = train_model(
                 model,
                 data,
@@ -143,7 +149,7 @@ def train(
                 **asked,
             )
         if is_first:
-            _deliver(result, places, model)
+            _deliver(result, places, model, clock)
 
 
 def _both(one: Tell, other: Tell) -> Tell:
@@ -154,12 +160,12 @@ def _both(one: Tell, other: Tell) -> Tell:
     return tell
 
 
-def _deliver(result: TrainResult, places: Places, model: str) -> None:
+def _deliver(result: TrainResult, places: Places, model: str, clock: Clock) -> None:
     """Report what came of the training, and write it; what diverged is good for something, and no success."""
     from bnfold import report as reports
 
     protect(result.container.files, *places.files)
-    console = open_console(quiet=places.json == "-")
+    console = open_console(quiet="-" in (places.json, places.html))
     reports.train_text(console, result, name=Path(model).name)
     _write(result, places)
     for path in (places.trained, places.folded):
@@ -169,9 +175,30 @@ def _deliver(result: TrainResult, places: Places, model: str) -> None:
     if places.json:
         document = reports.train_json(result, model=model, output=str(places.trained), folded=str(places.folded))
         reports.write_json(document, places.json)
+    if places.html:
+        _write_page(result, places, model, clock)
     if result.history.diverged is not None:
         print(f"bnfold: {result.history.diverged}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _write_page(result: TrainResult, places: Places, model: str, clock: Clock) -> None:
+    from bnfold import report as reports
+
+    with clock.timing("look inside"):
+        report = _looked_into(result.report, places)
+    page = reports.train_page(result, name=Path(model).name, report=report, clock=clock)
+    reports.write_page(page, str(places.html))
+
+
+def _looked_into(report: CheckReport, places: Places) -> CheckReport:
+    """The proof with the error along the graph: both models as they were written, on inputs that are drawn."""
+    from bnfold.checking import check
+
+    try:
+        return replace(report, location=check(places.trained, places.folded, locate=True).location)
+    except BnfoldError as error:  # what was trained is proved and written; the page can say that this is missing
+        return replace(report, remarks=(*report.remarks, f"the error along the graph is not known: {error}"))
 
 
 def _write(result: TrainResult, places: Places) -> None:

@@ -91,7 +91,7 @@ def write_sound(console: Console, result: Savable, target: Path, how: dict[str, 
     with result.staged(target) as work:
         with showing_progress() as progress:
             report = compare(work.model, work.model, optimized=True, progress=progress, **how)
-        reports.check_text(console, report)
+        reports.check_text(console, replace(report, location=None))
         if report:
             work.commit()
             _remark(console, work.remarks)

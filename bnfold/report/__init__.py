@@ -23,7 +23,11 @@ if TYPE_CHECKING:
         write_json,
     )
     from bnfold.report.folding import describe_kept, describe_settlement, fold_text, inspect_text
+    from bnfold.report.html.difference import check_page
     from bnfold.report.html.folding import fold_page
+    from bnfold.report.html.insertion import insert_page
+    from bnfold.report.html.inspection import inspect_page
+    from bnfold.report.html.training import train_page
     from bnfold.report.html.writing import write_page
     from bnfold.report.insertion import calibrate_text, insert_text, sites_table
     from bnfold.report.junit import write_junit
@@ -43,7 +47,11 @@ _PARTS = {
         "write_json",
     ),
     "folding": ("describe_kept", "describe_settlement", "fold_text", "inspect_text"),
+    "html.difference": ("check_page",),
     "html.folding": ("fold_page",),
+    "html.insertion": ("insert_page",),
+    "html.inspection": ("inspect_page",),
+    "html.training": ("train_page",),
     "html.writing": ("write_page",),
     "insertion": ("calibrate_text", "insert_text", "sites_table"),
     "junit": ("write_junit",),
@@ -64,6 +72,7 @@ __all__ = [
     "calibrate_text",
     "check_document",
     "check_json",
+    "check_page",
     "check_table",
     "check_text",
     "describe_failure",
@@ -75,13 +84,16 @@ __all__ = [
     "fold_page",
     "fold_text",
     "insert_json",
+    "insert_page",
     "insert_text",
     "inspect_json",
+    "inspect_page",
     "inspect_text",
     "refuse_curves",
     "sites_table",
     "step_words",
     "train_json",
+    "train_page",
     "train_text",
     "write_curves",
     "write_json",

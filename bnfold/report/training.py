@@ -30,7 +30,7 @@ def train_text(console: Console, result: TrainResult, *, name: str) -> None:
     table.add_column("on the validation data")
     for heading in ("loss", "accuracy"):
         table.add_column(heading, justify="right")
-    for words, score in _stages(result):
+    for words, score in stages(result):
         table.add_row(words, f"{score.loss:.4f}", "" if score.accuracy is None else f"{score.accuracy:.4f}")
     console.print(table)
     check_text(console, result.report)
@@ -44,7 +44,8 @@ def train_text(console: Console, result: TrainResult, *, name: str) -> None:
         console.print(f"  [cyan]note[/] {escape(remark)}")
 
 
-def _stages(result: TrainResult) -> list[tuple[str, Score]]:
+def stages(result: TrainResult) -> list[tuple[str, Score]]:
+    """The states of a model along its training, in words, with their scores on the validation data."""
     scores, epoch = result.scores, result.history.best_epoch
     return [
         ("before", scores.before),

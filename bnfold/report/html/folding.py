@@ -11,10 +11,10 @@ from bnfold.report.clock import Clock
 from bnfold.report.folding import describe_settlement
 from bnfold.report.html.checks import check_sections, check_verdict, worst
 from bnfold.report.html.machine import timings_section, versions_section
-from bnfold.report.html.markup import Markup, joined, tag
+from bnfold.report.html.markup import joined, tag
 from bnfold.report.html.page import Section, Verdict, listed, page, paragraphs
 from bnfold.report.html.pairing import Pairing, Side, pair
-from bnfold.report.html.pictures import KEPT, Subject, View, by_label, has_picture, pictures
+from bnfold.report.html.pictures import KEPT, Subject, View, by_label, linked, pictures
 from bnfold.report.html.tables import Cell, Number, number, table
 from bnfold.report.html.weights import FEW_STEPS, MANY_SUBNORMAL, Extent, Moved, moved_constants
 
@@ -59,9 +59,8 @@ def fold_sections(result: FoldResult) -> list[Section | None]:
 
 def sides_of(result: FoldResult) -> Pairing:
     """The graph that the first plan spoke of, and the one that came out."""
-    folder = result.container.base_dir
-    after = result.rounds[-1].model if result else result.plan.graph.model
-    return pair(Side(result.plan.graph, folder), Side(Graph(after), folder))
+    after = Graph(result.rounds[-1].model) if result else result.plan.graph
+    return pair(Side(result.plan.graph, result.container), Side(after, result.container))
 
 
 def _nodes(result: FoldResult) -> str:
@@ -76,7 +75,7 @@ def _folded(result: FoldResult, drawn: Section | None) -> Section:
     rows: list[list[Cell]] = [
         [
             Number(place + 1, str(place + 1)),
-            _linked(entry.node, place, drawn),
+            linked(entry.node, place, drawn),
             entry.op_type,
             _WORDS.get(entry.direction, entry.direction),
             joined([[tag("code", name), " "] for name in entry.into]),
@@ -89,7 +88,7 @@ def _folded(result: FoldResult, drawn: Section | None) -> Section:
 
 def _kept(result: FoldResult, drawn: Section | None) -> Section:
     rows: list[list[Cell]] = [
-        [_linked(entry.node, len(result.folded) + place, drawn), entry.reason, tag("code", entry.code)]
+        [linked(entry.node, len(result.folded) + place, drawn), entry.reason, tag("code", entry.code)]
         for place, entry in enumerate(result.kept)
     ]
     stays = table("Every BatchNormalization that is still there", ("node", "why", "code"), rows) if rows else None
@@ -97,11 +96,6 @@ def _kept(result: FoldResult, drawn: Section | None) -> Section:
     settled = [describe_settlement(entry) for entry in result.settled]
     instead = tag("h3", "What was done instead") if settled else None
     return Section("kept", "What stayed and why", joined(paragraphs(none), stays, instead, listed(settled)))
-
-
-def _linked(label: str, place: int, drawn: Section | None) -> Markup:
-    code = tag("code", label)
-    return tag("a", code, href=f"#around-{place + 1}") if has_picture(place, drawn) else code
 
 
 def _pictures(result: FoldResult, pairing: Pairing) -> Section | None:

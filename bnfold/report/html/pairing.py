@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from bnfold.model.constant import Constant
 from bnfold.model.constants import Constants
+from bnfold.model.container import Container
 from bnfold.model.graph import Graph, Node, Scope
 from bnfold.model.stored import blocks
 
@@ -28,10 +28,11 @@ class Side:
         constants: of the graph.
     """
 
-    def __init__(self, graph: Graph, base_dir: Path | None) -> None:
-        """The graph of a model whose external data is relative to that folder."""
+    def __init__(self, graph: Graph, container: Container) -> None:
+        """A graph whose weights are in what the container has opened, which stays open for as long."""
         self.graph = graph
-        self.constants = Constants(graph, base_dir)
+        self.constants = Constants(graph, container.base_dir)
+        self._container = container
 
     def is_constant(self, node: Node) -> bool:
         """Whether all that the node gives is known without a run: it is then a part of those that read it."""

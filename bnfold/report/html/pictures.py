@@ -21,6 +21,13 @@ FIRST_OPEN = 1
 
 KEPT = "kept"
 
+LEGEND = {
+    REMOVED: "red, broken line: gone",
+    CHANGED: "green: other weights or another operator",
+    KEPT: "amber: stays",
+    NEW: "violet: new",
+}
+
 NOTES = {REMOVED: "gone", CHANGED: "changed", NEW: "new", KEPT: "stays"}
 
 _LONGEST_TITLE = 120
@@ -50,12 +57,14 @@ class View:
         pairing: it and the graph after; None where there is no other graph.
         states: per node, what the colour of its box says.
         notes: per node, the word in its box, where it is another one than `NOTES` has.
+        legend: what each state means.
     """
 
     before: Side
     pairing: Pairing | None
     states: Mapping[Node, str]
     notes: Mapping[Node, str] = field(default_factory=dict)
+    legend: Mapping[str, str] = field(default_factory=lambda: LEGEND)
 
     def note(self, node: Node) -> str:
         """The word in the box of a node."""
@@ -103,9 +112,12 @@ def pictures(name: str, title: str, view: View, subjects: Sequence[Subject], wor
     return Section(name, title, joined(paragraphs(words, limit), _legend(view), drawn))
 
 
-def has_picture(number: int, section: Section | None) -> bool:
-    """Whether the picture of the subject of that number, from 0 on, is on the page."""
-    return section is not None and f' id="{section.name}-{number + 1}"' in section.body
+def linked(label: str, number: int, section: Section | None) -> Markup:
+    """The name of a node, and a link to its picture where the subject of that number, from 0 on, has got one."""
+    code = tag("code", label)
+    if section is None or number >= section.body.count("<details"):
+        return code
+    return tag("a", code, href=f"#{section.name}-{number + 1}")
 
 
 def _figures(view: View, subject: Subject) -> Markup:
@@ -142,11 +154,5 @@ def _figure(view: View, side: Side, nodes: Sequence[Node], title: str) -> Markup
 
 def _legend(view: View) -> Markup:
     states = set(view.states.values())
-    words = {
-        REMOVED: "red, broken line: gone",
-        CHANGED: "green: other weights or another operator",
-        KEPT: "amber: stays",
-        NEW: "violet: new",
-    }
-    shown = [text for state, text in words.items() if state in states]
-    return tag("p", f"{'; '.join(shown)}. ⋯ leads to the rest of the graph.", class_="faint")
+    shown = [text for state, text in view.legend.items() if state in states]
+    return tag("p", f"{'; '.join(shown).capitalize()}. ⋯ leads to the rest of the graph.", class_="faint")
