@@ -1,4 +1,4 @@
-"""Write docs/reference: the rules from their registry and docstrings, the commands from the command line.
+"""Write docs/reference: rules from their registry and docstrings, commands and documents from what they are made of.
 
     python docs/reference.py            # write the pages
     python docs/reference.py --check    # fail if a committed page says something else
@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 import command_pages
+import document_pages
 import rule_pages
 
 FOLDER = Path(__file__).resolve().parent / "reference"
-PAGES = {"rules.md": rule_pages.text, "commands.md": command_pages.text}
+PAGES = {"rules.md": rule_pages.text, "commands.md": command_pages.text, "documents.md": document_pages.text}
 
 
 def main() -> int:
