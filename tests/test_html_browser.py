@@ -4,10 +4,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 from browser import Browser, Watched, open_browser
 from command_line import bnfold_process
-from support import MODELS
+from support import MODELS, REAL_MODELS, needs_real_models
+
+import bnfold
 
 pytestmark = pytest.mark.browser
 
@@ -167,6 +170,54 @@ def test_it_can_be_read_without_a_script(browser: Browser, report: Path) -> None
     assert watched.page.locator("details[open] svg").first.is_visible()
     assert watched.page.locator("th").first.inner_text() == "place"
 
+
+def test_names_that_are_meant_to_do_harm_are_only_shown(browser: Browser, tmp_path: Path) -> None:
+    evil = (
+        "</script></title></style><img src=x onerror=document.title='caught'><script>document.title='caught'</script>"
+    )
+    model = onnx.load(MODELS / "residual.onnx")
+    for node in model.graph.node:
+        node.name = f"{evil}{node.name}\u202e"
+    onnx.save(model, tmp_path / "m.onnx")
+    (tmp_path / "r.html").write_text(bnfold.to_html(bnfold.fold(tmp_path / "m.onnx"), name=evil), encoding="utf-8")
+    watched = Watched(browser, tmp_path / "r.html")
+    assert watched.page.title() == f"bnfold fold: {evil}"
+    assert watched.page.locator("img, section script").count() == 0
+    assert watched.page.locator("h1").inner_text() == f"bnfold fold: {evil}"
+    assert watched.complaints == []
+    assert watched.requests == []
+
+
+def test_a_script_that_came_in_all_the_same_is_not_run(browser: Browser, report: Path, tmp_path: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    place = tmp_path / "r.html"
+    place.write_text(
+        text.replace(
+            "<main>", "<main><img src=x onerror=document.title='caught'><script>document.title='caught'</script>"
+        )
+    )
+    watched = Watched(browser, place)
+    assert watched.page.title() == "bnfold fold: residual.onnx"
+    assert sum("Content Security Policy" in complaint for complaint in watched.complaints) >= 3
+
+
+@needs_real_models
+@pytest.mark.parametrize("name", ["light_densenet121.onnx", "light_shufflenet.onnx", "fsanet_1x1.onnx"])
+def test_real_models_render_on_a_phone(browser: Browser, tmp_path: Path, name: str) -> None:
+    page = tmp_path / "r.html"
+    page.write_text(bnfold.to_html(bnfold.fold(REAL_MODELS / name), name=name), encoding="utf-8")
+    assert page.stat().st_size < 4_000_000
+    watched = Watched(browser, page, **PHONE)
+    watched.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert watched.page.evaluate("document.documentElement.scrollWidth") == 360
+    assert watched.page.evaluate(OUTSIDE) == []
+    assert watched.complaints == []
+
+
+OUTSIDE = """() => [...document.querySelectorAll("svg .box text")].filter((text) => {
+  const [own, box] = [text.getBBox(), text.parentElement.querySelector("rect").getBBox()];
+  return own.x < 0 || own.x + own.width > box.width || own.y + own.height > box.height + 3;
+}).map((text) => text.textContent)"""
 
 CONTRASTS = """() => {
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });

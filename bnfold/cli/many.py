@@ -13,6 +13,7 @@ import typer
 
 from bnfold.cli.console import PATIENCE, open_console, protect
 from bnfold.cli.main import INTERRUPTED, complain
+from bnfold.cli.pages import INDEX, pages_of
 from bnfold.cli.pool import fold_all, interrupted
 from bnfold.cli.signals import Ended
 from bnfold.cli.targets import cores, make_folder, targets_of
@@ -43,13 +44,23 @@ def fold_many(models: Sequence[str], processes: int, arguments: dict[str, Any]) 
     """
     processes = min(processes, len(models))
     targets = targets_of(models, arguments["output"], arguments["out_dir"])
-    json: str | None = arguments["json"]
-    protect([*map(Path, models), *targets], json)
-    make_folder(arguments["out_dir"])
+    json, html = arguments["json"], arguments["html"]
+    pages = pages_of(models, html)
+    index = Path(html, INDEX) if html else None
+    protect([*map(Path, models), *targets], json, index, *pages)
+    for folder in (arguments["out_dir"], html):
+        make_folder(folder)
     outcomes = [interrupted()] * len(models)
     requests = [
-        {**arguments, "models": [model], "output": str(target), "out_dir": None, "json": "-"}
-        for model, target in zip(models, targets, strict=True)
+        {
+            **arguments,
+            "models": [model],
+            "output": str(target),
+            "out_dir": None,
+            "json": "-",
+            "html": page and str(page),
+        }
+        for model, target, page in zip(models, targets, pages, strict=True)
     ]
     status = 0
     try:
@@ -58,7 +69,10 @@ def fold_many(models: Sequence[str], processes: int, arguments: dict[str, Any]) 
         how, status = (stop.how, stop.status) if isinstance(stop, Ended) else ("interrupted", INTERRUPTED)
         done = sum(outcome.status != INTERRUPTED for outcome in outcomes)
         complain(f"{how}; {done} of {len(models)} models are done")
-    _tell([_entry(model, outcome) for model, outcome in zip(models, outcomes, strict=True)], outcomes, json)
+    entries = [_entry(model, outcome) for model, outcome in zip(models, outcomes, strict=True)]
+    _tell(entries, outcomes, json)
+    if index is not None:
+        _write_index(entries, pages, index)
     raise typer.Exit(status or max(outcome.status for outcome in outcomes))
 
 
@@ -103,6 +117,16 @@ def _entry(model: str, outcome: Outcome) -> Entry:
     from json import loads
 
     return Entry(model, outcome.status, outcome.sentence, loads(outcome.document) if outcome.document else None)
+
+
+def _write_index(entries: Sequence[Entry], pages: Sequence[Path | None], index: Path) -> None:
+    """A page of all, which leads to those that there are."""
+    from bnfold.report import many_page, write_page
+
+    links: list[str | None] = []
+    for entry, page in zip(entries, pages, strict=True):
+        links.append(page.name if page is not None and entry.document is not None and page.is_file() else None)
+    write_page(many_page(entries, links), str(index))
 
 
 def _tell(entries: Sequence[Entry], outcomes: Sequence[Outcome], json: str | None) -> None:

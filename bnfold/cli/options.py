@@ -16,9 +16,7 @@ Freeze = Annotated[
     ),
 ]
 Json = Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write the outcome as JSON; - for stdout.")]
-Html = Annotated[
-    str | None, typer.Option("--html", metavar="FILE", help="Write a page to look at, one file; - for stdout.")
-]
+Html = Annotated[str | None, typer.Option("--html", metavar="FILE", help="Write a page to look at; - for stdout.")]
 ExternalData = Annotated[
     bool | None,
     typer.Option(

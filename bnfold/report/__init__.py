@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bnfold.report.html.folding import fold_page
     from bnfold.report.html.insertion import insert_page
     from bnfold.report.html.inspection import inspect_page
+    from bnfold.report.html.several import many_page
     from bnfold.report.html.training import train_page
     from bnfold.report.html.writing import write_page
     from bnfold.report.insertion import calibrate_text, insert_text, sites_table
@@ -51,6 +52,7 @@ _PARTS = {
     "html.folding": ("fold_page",),
     "html.insertion": ("insert_page",),
     "html.inspection": ("inspect_page",),
+    "html.several": ("many_page",),
     "html.training": ("train_page",),
     "html.writing": ("write_page",),
     "insertion": ("calibrate_text", "insert_text", "sites_table"),
@@ -89,6 +91,7 @@ __all__ = [
     "inspect_json",
     "inspect_page",
     "inspect_text",
+    "many_page",
     "refuse_curves",
     "sites_table",
     "step_words",

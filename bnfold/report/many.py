@@ -80,7 +80,7 @@ def many_text(console: Console, entries: Sequence[Entry]) -> None:
     table.add_column("written", overflow="fold")
     labels, folder = _labels(entries), _folder(entries)
     for entry, label in zip(entries, labels, strict=True):
-        table.add_row(escape(label), _share(entry), _codes(entry), _error(entry), _place(entry, folder))
+        table.add_row(escape(label), share(entry), codes_of(entry), largest_error(entry), _place(entry, folder))
     console.print(table)
     if any(entry.document and entry.document["check"] for entry in entries):
         console.print("error: the largest of all outputs, over what is tolerated there")
@@ -103,7 +103,7 @@ def _normalizations(document: dict[str, Any]) -> int:
     return sum(folded["op_type"] == "BatchNormalization" for folded in document["folded"])
 
 
-def _share(entry: Entry) -> str:
+def share(entry: Entry) -> str:
     """How many of the BatchNormalizations, and how many other affines."""
     if entry.document is None:
         return "-"
@@ -111,12 +111,13 @@ def _share(entry: Entry) -> str:
     return f"{entry.folded} of {entry.folded + len(entry.kept)}" + (f" +{others}" if others else "")
 
 
-def _codes(entry: Entry) -> str:
+def codes_of(entry: Entry) -> str:
+    """Why BatchNormalizations stayed, and how many for each reason."""
     counted = Counter(kept["code"] for kept in entry.kept)
     return ", ".join(f"{count} {code}" for code, count in counted.most_common())
 
 
-def _error(entry: Entry) -> str:
+def largest_error(entry: Entry) -> str:
     """The largest error over its tolerance; as JSON has it, so that what is not finite is None."""
     report = entry.document["check"] if entry.document else None
     if entry.document is None:
