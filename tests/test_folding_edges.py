@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from support import check_fold, graph_model, normal, op_types, statistics
+from onnx import TensorProto, ValueInfoProto, helper
+from support import check_fold, graph_model, normal, op_types, run_reference, statistics, text_model
+
+import bnfold
 
 PARAMETERS: dict[str, Any] = dict(zip("sbmv", statistics(4, positive=True), strict=True))
 BN = "BatchNormalization ({}, s, b, m, v)"
@@ -35,3 +40,117 @@ def test_the_add_behind_a_product_stays_that_node_where_a_factor_goes_with_it() 
     model.graph.node[1].name = "bias"
     folded = check_fold(model, leaves=["MatMul", "Add"]).model
     assert folded.graph.node[1].name == "bias"
+
+
+# --- Names, orders and places ---
+
+
+@pytest.mark.parametrize("more", ["", " z = Sigmoid (y)"])
+def test_a_normalization_that_moves_behind_the_last_operator_keeps_the_name_of_the_output(more: str) -> None:
+    nodes = f"t = Tanh (x) n = {BN.format('t')} y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (n){more}"
+    outputs = "float[i, j, k, l] y" + (", float[i, j, k, l] z" if more else "")
+    model = graph_model(f"(float[2, 4, 6, 6] x) => ({outputs}) {{ {nodes} }}", **PARAMETERS)
+    leaves = ["Tanh", "MaxPool", "BatchNormalization", *(["Sigmoid"] if more else [])]
+    folded = check_fold(model, leaves=leaves, kept=["barrier"]).model
+    assert [list(node.output) for node in folded.graph.node][1:3] == [["y.raw"], ["y"]]
+    assert [node.input[0] for node in folded.graph.node][2:] == ["y.raw", *(["y"] if more else [])]
+
+
+def test_what_one_branch_reads_without_the_map_has_a_name_of_its_own() -> None:
+    pool = "MaxPool <kernel_shape = [2, 2], strides = [2, 2]>"
+    nodes = f"t = Tanh (x) n = {BN.format('t')} p = {pool} (n) y = Softplus (p) z = Softplus (t)"
+    body = f"(float[2, 4, 6, 6] x) => (float[i, j, k, l] y, float[i, j, k, l] z) {{ {nodes} }}"
+    folded = check_fold(graph_model(body, **PARAMETERS), kept=["several-readers"]).model
+    assert op_types(folded) == ["Tanh", "MaxPool", "BatchNormalization", "Softplus", "Softplus"]
+
+
+def test_a_normalization_does_not_move_in_front_of_the_node_that_computes_its_scale() -> None:
+    resize = 'Resize <mode = "nearest"> (t, "", f)'
+    nodes = f"t = Tanh (x) r = {resize} s = Cast <to = 1> (s64) n = {BN.format('r')} y = Softplus (n)"
+    constants: dict[str, Any] = {**{key: PARAMETERS[key] for key in "bmv"}, "s64": PARAMETERS["s"].astype(np.float64)}
+    body = f"(float[2, 4, 6, 6] x) => (float[i, j, k, l] y) {{ {nodes} }}"
+    model = graph_model(body, f=np.array([1, 1, 2, 2], np.float32), **constants)
+    folded = check_fold(model, kept=["barrier"]).model
+    assert op_types(folded)[:3] == ["Tanh", "BatchNormalization", "Resize"]
+    assert folded.graph.node[1].input[1] != "s", "it would read what is not there yet"
+
+
+def test_a_map_in_front_of_a_body_stays_behind_what_makes_the_value() -> None:
+    then = helper.make_graph(
+        [helper.make_node("MaxPool", ["n"], ["u"], kernel_shape=[2, 2], strides=[2, 2])], "then", [], [value("u")]
+    )
+    other = helper.make_graph(
+        [helper.make_node("AveragePool", ["n"], ["w"], kernel_shape=[2, 2], strides=[2, 2])], "else", [], [value("w")]
+    )
+    model = graph_model(
+        f"(float[2, 4, 6, 6] x, bool c) => (float[i, j, k, l] y) {{ t = Tanh (x) n = {BN.format('t')} y = Tanh (n) }}",
+        **PARAMETERS,
+    )
+    model.graph.node[-1].CopyFrom(helper.make_node("If", ["c"], ["y"], then_branch=then, else_branch=other))
+    check_fold(model, leaves=["Tanh", "BatchNormalization", "If"], kept=["barrier"])
+
+
+def value(name: str) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["i", "j", "k", "l"])
+
+
+# --- float16: what is lost ---
+
+
+@pytest.mark.parametrize("scale", [0.0, 2.0**-12])
+def test_a_scale_of_zero_may_stay_in_float16(scale: float) -> None:
+    factors: dict[str, Any] = {"k": np.array([1.5, scale, 0.5, 2], np.float16).reshape(4, 1, 1)}
+    body = (
+        "(float16[2, 4, 5, 5] x) => (float16[i, j, k, l] y) { t = Tanh (x) a = Add (t, b) m = Mul (a, k) y = Tanh (m) }"
+    )
+    model = graph_model(body, b=normal(4, 1, 1, dtype=np.float16), **factors)
+    folded = check_fold(model, run=run_reference, **NO_BN).model
+    assert op_types(folded) == ["Tanh", "Add", "Mul", "Tanh"]
+
+
+def test_a_factor_for_all_takes_one_per_channel_in_float16() -> None:
+    body = "(float16[2, 4, 3, 3] x) => (float16[i, j, k, l] y) { m = Mul (x, k) y = Mul (m, v) }"
+    factor = np.array([2, -3, 0.5, 1.5], np.float16).reshape(4, 1, 1)
+    check_fold(graph_model(body, k=np.float16(0.5), v=factor), leaves=["Mul"], run=run_reference)
+
+
+def test_scales_in_blocks_near_the_end_of_float16_are_looked_at_with_their_integers() -> None:
+    """The largest integers that there are would leave float16 with them; those of the weight do not."""
+    nodes = "W = DequantizeLinear <axis = 0, block_size = 3> (Q, qs) c = MatMul (x, W) y = Mul (c, k)"
+    integers = np.random.default_rng(1).integers(-3, 4, (6, 4)).astype(np.int8)
+    constants: dict[str, Any] = {
+        "qs": np.full((2, 4), 200, np.float16),
+        "k": np.array([1.5, 1.25, 1, 1.75], np.float16),
+    }
+    body = f"(float16[5, 6] x) => (float16[5, 4] y) {{ {nodes} }}"
+    folded = bnfold.fold(graph_model(body, opset=21, Q=integers, **constants)).model
+    assert op_types(folded) == ["DequantizeLinear", "MatMul"]
+
+
+# --- What a fold says ---
+
+
+def test_the_size_in_the_remark_on_growth_counts_external_weights(tmp_path: Path) -> None:
+    convolutions = " ".join(f"c{k} = Conv (x, w) n{k} = Mul (c{k}, f{k})" for k in range(4))
+    body = f"(float[1, 8, 6, 6] x) => (float[i, j, k, l] y) {{ {convolutions} y = Sum (n0, n1, n2, n3) }}"
+    factors: dict[str, Any] = {f"f{k}": normal(32, 1, 1, seed=k) for k in range(4)}
+    path = tmp_path / "model.onnx"
+    model = graph_model(body, w=normal(32, 8, 3, 3), **factors)
+    onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=4096)
+    (remark,) = [text for text in bnfold.fold(path).remarks if "the model grows" in text]
+    size = path.stat().st_size + 4 * 32 * 8 * 9
+    assert f"the model grows from {size:,d} bytes by " in remark
+
+
+def test_only_the_call_that_needs_it_has_its_body_put_in() -> None:
+    weight = "Constant <value = float[4, 3, 1, 1] {1, -2, 3, 0.5, 1, 2, -1, 1, 0.25, 3, 1, -1}> ()"
+    text = (
+        '<ir_version: 10, opset_import: ["" : 20, "own" : 1]> g (float[2, 3, 6, 6] x) => (float[i, j, k, l] y) { '
+        f"a = own.f (x) n = {BN.format('a')} e = own.f (x) y = Add (n, e) }} "
+        '<domain: "own", opset_import: ["" : 20]> f (u) => (o) { '
+        f"l = Constant <value_float = 1.5> () w = {weight} q = Conv (u, w) o = Mul (q, l) }}"
+    )
+    result = check_fold(text_model(text, **PARAMETERS), exact_reference=False)
+    assert [op_type for op_type in op_types(result.model) if op_type != "Conv"] == ["f", "Add"]
+    (remark,) = result.remarks
+    assert "in the place of its call 'f -> a'" in remark

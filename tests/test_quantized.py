@@ -788,3 +788,13 @@ def test_a_map_that_differs_inside_a_block_of_two_is_refused() -> None:
     constants: dict[str, Any] = {"Q": drawn("int8", 6, 2), "qs": positive(6, 1), "k": positive(2, seed=5)}
     model = graph_model(body, opset=21, **constants)
     assert op_types(bnfold.fold(model).model) == ["DequantizeLinear", "MatMul", "Mul"]
+
+
+@pytest.mark.parametrize("scales", [SHARED["qs"], np.float32(0.01)], ids=["per channel", "one"])
+def test_an_add_behind_an_operator_in_integers_becomes_its_bias_in_integers(scales: Array) -> None:
+    head = W if scales.ndim else "W = DequantizeLinear(Q, qs)"
+    model = integer_conv(f"{ACTIVATION} {head} c = Conv(X, W)", normalize="Add(c, l)", qs=scales, l=normal(4, 1, 1))
+    result = bnfold.fold(model)
+    assert "Add" not in op_types(result.model)
+    assert bias_of(result.model)[1].dtype == np.int32
+    assert_rounded_shift_only(model, result)

@@ -1,6 +1,6 @@
 """Change `affine.py`, `ops/` and `folding/` in many places, one at a time, and see whether the tests notice.
 
-    PYTHONPATH=tests python -m mutants --count 700     # a sample; writes the record and the list of survivors
+    PYTHONPATH=tests python -m mutants --count 640     # a sample; writes the record and the list of survivors
     PYTHONPATH=tests python -m mutants --again FILE    # those of such a list, with all tests that run their lines
 
 From the root of the repository, with cosmic-ray and pytest-cov, and OPENBLAS_NUM_THREADS=1. A place is drawn from all
@@ -13,10 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice, takewhile, zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TextIO
 
 import record
 
@@ -29,43 +36,86 @@ FILES = [
     *sorted(Path("bnfold/ops").glob("*.py")),
     *sorted(Path("bnfold/folding").glob("*.py")),
 ]
-FIRST, MOST = 100, 400
-"""So many tests are tried at first, since most mutants need few, and so many in all: `--again` has no such bound."""
+MANY = 150
+STAGES = (6, 34, 110)
+"""So many tests are tried at first, since most mutants need few, then so many more; `--again` goes on with all."""
 
 
-def survivors_of(
-    mutants: Sequence[Mutant], selection: Selection, *, most: int | None, until: float
-) -> tuple[list[Mutant], int]:
-    """Those that no test noticed, and how many were tried until that time."""
-    left: list[Mutant] = []
-    for number, mutant in enumerate(mutants, 1):
-        start = time.monotonic()
-        if start > until:
-            return left, number - 1
-        tests = selection.of(mutant.path, mutant.line)[:most]
-        verdict = _verdict(mutant.path, mutant.source(), tests)
-        left += [mutant] if verdict is Verdict.SURVIVED else []
-        took = f"{len(tests)} tests, {time.monotonic() - start:.1f} s"
-        print(f"{number}/{len(mutants)} {verdict.value} {_said(mutant)}, {took}; {len(left)} survived", flush=True)
-    return left, len(mutants)
+@dataclass(frozen=True)
+class Manner:
+    """How mutants are tried.
+
+    Attributes:
+        selection: the tests of each line.
+        stages: how many tests are tried at a time; what none of these notices has survived.
+        until: when no other mutant is begun.
+    """
+
+    selection: Selection
+    stages: Sequence[int]
+    until: float = math.inf
+
+    def verdict(self, mutant: Mutant, source: str) -> Verdict:
+        """What comes of the source in the place of that of the mutant's file."""
+        tests = iter(self.selection.of(mutant.path, mutant.line))
+        parts = (list(islice(tests, count)) for count in self.stages)
+        verdicts = (trial(mutant.path, source, part) for part in parts if part)
+        return next((verdict for verdict in verdicts if verdict is not Verdict.SURVIVED), Verdict.SURVIVED)
+
+
+def tried(mutants: Sequence[Mutant], manner: Manner, jobs: int) -> list[Verdict]:
+    """What came of the mutants, as far as they were tried by then; in processes that go on side by side."""
+    with TemporaryDirectory() as folder:
+        notes = [Path(folder, str(job)) for job in range(jobs)]
+        workers = [_beside(partial(_try_all, mutants[job::jobs], manner, note)) for job, note in enumerate(notes)]
+        workers.append(_beside(partial(unchanged_survives, mutants, manner.selection)))
+        ended = [os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) for worker in workers]
+        assert not any(ended), "a process that tried mutants, or tests on what is unchanged, has failed"
+        lines = [note.read_text(encoding="utf-8").splitlines() for note in notes]
+    turns = chain.from_iterable(zip_longest(*lines))
+    return [Verdict(line) for line in takewhile(lambda line: line is not None, turns)]
+
+
+def _beside(work: Callable[[], None]) -> int:
+    """A process that does that, and its number."""
+    worker = os.fork()
+    if worker:
+        return worker
+    status = 1
+    try:
+        work()
+        status = 0
+    except AssertionError:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _try_all(mutants: Sequence[Mutant], manner: Manner, note: Path) -> None:
+    """Try the mutants, and note a line for each."""
+    with note.open("w", encoding="utf-8") as file:
+        for mutant in mutants:
+            _try(mutant, manner, file)
+
+
+def _try(mutant: Mutant, manner: Manner, file: TextIO) -> None:
+    start = time.monotonic()
+    if start > manner.until:
+        return
+    verdict = manner.verdict(mutant, mutant.source())
+    print(verdict.value, file=file, flush=True)
+    print(f"{verdict.value} {_said(mutant)}, {time.monotonic() - start:.1f} s", flush=True)
 
 
 def unchanged_survives(mutants: Sequence[Mutant], selection: Selection) -> None:
-    """See that the tests pass where nothing is changed, once for each file: else all would seem to be killed."""
-    for mutant in {mutant.path: mutant for mutant in mutants}.values():
-        tests = selection.of(mutant.path, mutant.line)
-        source = Path(mutant.path).read_text(encoding="utf-8")
-        assert _verdict(mutant.path, source, tests[:FIRST]) is Verdict.SURVIVED, mutant
-
-
-def _verdict(path: str, source: str, tests: Sequence[str]) -> Verdict:
-    verdicts = (trial(path, source, some) for some in _parts(tests))
-    return next((verdict for verdict in verdicts if verdict is not Verdict.SURVIVED), Verdict.SURVIVED)
-
-
-def _parts(tests: Sequence[str]) -> Iterable[Sequence[str]]:
-    starts = range(FIRST, len(tests), 10 * FIRST)
-    yield from filter(None, [tests[:FIRST], *(tests[start : start + 10 * FIRST] for start in starts)])
+    """See that all tests that may be needed pass where nothing is changed: else too many would seem to be killed."""
+    chosen = (islice(selection.of(mutant.path, mutant.line), sum(STAGES)) for mutant in mutants)
+    tests = sorted(set(chain.from_iterable(chosen)))
+    path = mutants[0].path
+    for start in range(0, len(tests), MANY):
+        some = tests[start : start + MANY]
+        assert trial(path, Path(path).read_text(encoding="utf-8"), some) is Verdict.SURVIVED, some
+    print(f"{len(tests)} tests pass where nothing is changed", flush=True)
 
 
 def _said(mutant: Mutant) -> str:
@@ -83,37 +133,47 @@ def interval(killed: int, count: int) -> tuple[float, float]:
 
 def main() -> int:
     """Draw, try, tell; 1 where less than 85 % were killed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=700)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--again", type=Path)
-    parser.add_argument("--coverage", type=Path, default=Path("build/mutants.coverage"))
-    parser.add_argument("--survivors", type=Path, default=Path("build/survivors.json"))
-    given = parser.parse_args()
-    given.coverage.parent.mkdir(exist_ok=True)
+    given = _given()
     selection = Selection(given.coverage)
     if given.again:
         mutants = [Mutant(*entry) for entry in json.loads(given.again.read_text(encoding="utf-8"))]
     else:
         mutants = sample(FILES, given.count, given.seed)
     start = time.monotonic()
-    unchanged_survives(mutants, selection)
-    most = None if given.again else MOST
-    left, tried = survivors_of(mutants, selection, most=most, until=start + 60 * given.minutes)
+    stages = (*STAGES, *[1000] * 20) if given.again else STAGES
+    verdicts = tried(mutants, Manner(selection, stages, until=start + 60 * given.minutes), given.jobs)
+    left = [mutant for mutant, verdict in zip(mutants, verdicts, strict=False) if verdict is Verdict.SURVIVED]
     given.survivors.write_text(json.dumps(left, indent=1) + "\n", encoding="utf-8")
-    low, high = interval(tried - len(left), tried)
-    figures: dict[str, int | str] = {
+    found = figures(len(verdicts), len(left))
+    print(*(f"{what}: {value}" for what, value in found.items()), sep="\n")
+    if not given.again:
+        command = f"PYTHONPATH=tests python -m mutants --seed {given.seed} --count {given.count} --jobs {given.jobs}"
+        record.write("mutants", command, time.monotonic() - start, found)
+    return int(len(left) > 0.15 * len(verdicts))
+
+
+def figures(tried: int, survived: int) -> dict[str, int | str]:
+    """What is written down of a run."""
+    killed = tried - survived
+    low, high = interval(killed, tried)
+    return {
         "places that can be changed": count_places(FILES),
         "mutants tried, one for each of so many places": tried,
-        "killed": tried - len(left),
-        "share that is killed": f"{(tried - len(left)) / tried:.1%}, 95 % sure between {low:.1%} and {high:.1%}",
+        "killed": killed,
+        "share that is killed": f"{killed / tried:.1%}, 95 % sure between {low:.1%} and {high:.1%}",
     }
-    print(*(f"{what}: {value}" for what, value in figures.items()), sep="\n")
-    if not given.again:
-        command = f"PYTHONPATH=tests python -m mutants --seed {given.seed} --minutes {given.minutes:.0f}"
-        record.write("mutants", command, time.monotonic() - start, figures)
-    return int(len(left) > 0.15 * tried)
+
+
+def _given() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=640)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--again", type=Path)
+    parser.add_argument("--coverage", type=Path, default=Path("build/mutants"))
+    parser.add_argument("--survivors", type=Path, default=Path("build/survivors.json"))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

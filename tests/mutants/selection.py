@@ -15,14 +15,20 @@ from xml.etree import ElementTree
 from coverage.sqldata import CoverageData
 
 NAMES = """
-    affine_laws calibrate check_costs cli constants corpus external_data file fold_costs folding_edges functions graph
-    hints insert insert_functions insert_sites keras_export narrow_types no_false_alarm outcomes output_forms patch
-    pitfalls planner_visits public_api quantized quantizers random_graphs refusals residuals search shapes
-    shipped_models sources streaming turning types
+    affine_laws constants corpus decided external_data fold_costs folding_edges functions graph hints keras_export
+    narrow_types outcomes output_forms patch pitfalls planner_visits quantized quantizers random_graphs refusals
+    residuals search shapes shipped_models sources turning types
 """
+DECIDED = (
+    "tests/test_decided.py::test_what_is_told_and_what_holds_a_model_can_not_be_changed",
+    "tests/test_decided.py::test_what_is_told_is_compared_by_its_content_and_all_else_by_identity",
+)
+"""They look at classes, and so at lines that run when a file is imported."""
 OUTCOMES = "tests/test_outcomes.py"
 TESTS = ["tests/ops", *(f"tests/test_{name}.py" for name in NAMES.split())]
 """Those that fold within their own process, where a mutant can be put; a process that a test starts has none."""
+MOST_OUTCOMES = 20
+"""Of the tests that notice most and take longest, so many are tried."""
 PARTS = ("bnfold.affine", "bnfold.ops", "bnfold.folding")
 
 
@@ -45,11 +51,15 @@ class Selection:
     def of(self, path: str, line: int) -> list[str]:
         """The tests that run the statement there: those that notice most by turns with all others."""
         lines = self._contexts(path)
-        found = {test for number in _statement(path, line) for test in lines.get(number, ())}
-        if not found - {""} and any(number in lines for number in _statement(path, line)):
-            found = set(chain.from_iterable(lines.values()))  # run when the file is imported, so for all of its tests
-        outcomes = {test for test in found if test.startswith(OUTCOMES)}
-        turns = zip_longest(self._by_turns(outcomes), self._by_turns(found - outcomes - {""}))
+        found = {test for number in _statement(path, line) for test in lines.get(number, ())} - {""}
+        if found or not any(number in lines for number in _statement(path, line)):
+            return self._in_order(found)
+        everyone = {*chain.from_iterable(lines.values())} - {""}  # run when the file is imported, so for all its tests
+        return [*DECIDED, *(test for test in self._in_order(everyone) if test not in DECIDED)]
+
+    def _in_order(self, tests: set[str]) -> list[str]:
+        outcomes = {test for test in tests if test.startswith(OUTCOMES)}
+        turns = zip_longest(self._by_turns(outcomes)[:MOST_OUTCOMES], self._by_turns(tests - outcomes))
         return [test for turn in turns for test in turn if test is not None]
 
     @cache  # noqa: B019 - one for the life of the program
