@@ -18,8 +18,6 @@ import bnfold
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-ROOT = Path(__file__).resolve().parent.parent
-
 project = "bnfold"
 version = release = bnfold.__version__
 author = "the authors of bnfold"
@@ -57,13 +55,6 @@ def _write_front(app: Sphinx, exception: Exception | None) -> None:
         Path(app.outdir, "index.html").write_text(FRONT, encoding="utf-8")
 
 
-def _without_pages_to_come(app: Sphinx, docname: str, source: list[str]) -> None:
-    """The navigation names pages by patterns; one that matches nothing yet is left out."""
-    if docname == root_doc:
-        kept = (line for line in source[0].splitlines() if "*" not in line or any((ROOT / "docs").glob(f"{line}.md")))
-        source[0] = "\n".join(kept)
-
-
 def _with_pages_beside(app: Sphinx, docname: str, source: list[str]) -> None:
     """A README of a folder of pages leads to them all on the site; on GitHub the folder itself does."""
     if docname.endswith("/README") and docname.startswith("docs/"):
@@ -74,6 +65,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """What Sphinx does not know by itself: that ONNX's text is text, and where the site begins."""
     app.add_lexer("onnx", TextLexer)
     app.connect("source-read", _with_pages_beside)
-    app.connect("source-read", _without_pages_to_come)
     app.connect("build-finished", _write_front)
     return {"parallel_read_safe": True}
