@@ -102,8 +102,7 @@ class FoldResult(Savable, Generic[M]):
         """
         return not self and has_form(self.container.proto, Form.called(form))
 
-    def staged(self, path: str | os.PathLike[str], form: str = Form.AS_IT_CAME) -> AbstractContextManager[Staged]:
-        """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
+    def _staged(self, path: str | os.PathLike[str], form: str) -> AbstractContextManager[Staged]:
         fresh = frozenset[str]().union(*(done.patch.fresh_names for done in self.rounds))
         model = self.rounds[-1].model if self else self.container.proto
         model = self.container.finished(model)

@@ -10,7 +10,6 @@ from typing import Any, Generic
 from onnx import ModelProto
 
 from bnfold.model.container import Container, M, as_proto
-from bnfold.model.forms import Form
 from bnfold.model.savable import Savable, staged_from
 from bnfold.model.writing import Staged
 
@@ -32,8 +31,7 @@ class Remade(Savable, Generic[M]):
     remarks: tuple[str, ...] = ()
     fresh: frozenset[str] = frozenset()
 
-    def staged(self, path: str | os.PathLike[str], form: str = Form.AS_IT_CAME) -> AbstractContextManager[Staged]:
-        """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
+    def _staged(self, path: str | os.PathLike[str], form: str) -> AbstractContextManager[Staged]:
         model: Any = self.model
         model = model if isinstance(model, ModelProto) else as_proto(model)
         return staged_from(self.container, model, path, form, self.fresh)

@@ -41,9 +41,20 @@ class Savable(ABC):
             work.commit()
         return tuple(work.remarks)
 
-    @abstractmethod
     def staged(self, path: str | os.PathLike[str], form: str = Form.AS_IT_CAME) -> AbstractContextManager[Staged]:
         """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
+        return _held(self, self._staged(path, form))
+
+    @abstractmethod
+    def _staged(self, path: str | os.PathLike[str], form: str) -> AbstractContextManager[Staged]:
+        """The same, by what this result knows of its model."""
+
+
+@contextmanager
+def _held(result: Savable, staging: AbstractContextManager[Staged]) -> Iterator[Staged]:
+    """The same, in a frame that holds the result, and with it what references in its model lead to."""
+    with staging as work:
+        yield work
 
 
 @contextmanager

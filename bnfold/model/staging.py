@@ -12,6 +12,7 @@ from bnfold.errors import TargetError
 from bnfold.model.copying import write
 from bnfold.model.files import Opened
 from bnfold.model.flushing import flushing
+from bnfold.model.guarding import Guard
 from bnfold.model.references import Segment
 from bnfold.model.sweeping import claim, sweep
 from bnfold.model.temporary import SUFFIX, Temporary, stem_for
@@ -44,6 +45,7 @@ class Staged:
         self._model = Temporary(Path(f"{self._stem}.model{SUFFIX}"), self._mode)
         self._data: list[_Data] = []
         self._was_committed = False
+        self._guard: Guard | None = None
 
     @property
     def model(self) -> Path:
@@ -63,7 +65,7 @@ class Staged:
         self._write(self._model, content)
         self._model.take_after(self.target)
         if not is_whole:
-            self._model.give_name()
+            self._give_name(self._model)
 
     def write_data(self, content: Iterable[Segment]) -> Temporary:
         """Write a data file; it has no place until `place_data` gives it one.
@@ -75,8 +77,14 @@ class Staged:
         self._data.append(_Data(made))
         self._write(made, content)
         made.take_after(self.target)
-        made.give_name()
+        self._give_name(made)
         return made
+
+    def _give_name(self, made: Temporary) -> None:
+        """Give a file its temporary name, which it has for as long as a check takes."""
+        if self._guard is None:
+            self._guard = Guard(self.target.parent)
+        made.give_name()
 
     def _write(self, made: Temporary, content: Iterable[Segment]) -> None:
         with flushing(made.file) if self._is_flushed else nullcontext():
@@ -91,7 +99,7 @@ class Staged:
         """
         if os.path.lexists(place):
             return False
-        self._model.give_name()  # by which others see that no model refers to the data
+        self._give_name(self._model)  # by which others see that no model refers to the data
         number = next(number for number, data in enumerate(self._data) if data.made is made)
         data = self._data[number]
         data.place, data.claim = place, claim(self._stem, number, made, place)
@@ -135,6 +143,8 @@ class Staged:
         for data in self._data:
             data.close(keeps=is_in_place)
         self._model.close()
+        if self._guard is not None:
+            self._guard.close()
 
 
 class _Data:

@@ -13,7 +13,6 @@ from bnfold.checking import CheckReport
 from bnfold.folding.fold import FoldResult
 from bnfold.inserting.insert import InsertResult
 from bnfold.model.container import Container
-from bnfold.model.forms import Form
 from bnfold.model.savable import Savable, staged_from
 from bnfold.model.writing import Staged
 
@@ -73,6 +72,5 @@ class TrainResult(Savable):
     def __bool__(self) -> bool:
         return bool(self.report)
 
-    def staged(self, path: str | os.PathLike[str], form: str = Form.AS_IT_CAME) -> AbstractContextManager[Staged]:
-        """As `save`, in two steps: the file is there to be looked at, and in its place only after ``commit()``."""
+    def _staged(self, path: str | os.PathLike[str], form: str) -> AbstractContextManager[Staged]:
         return staged_from(self.container, self.model, path, form, self.fresh)

@@ -120,8 +120,7 @@ def disturbed(known: Known, folder: Path, number: signal.Signals, moment: float,
     tally.counts["hit" if status else "missed"] += 1
     is_swept = number == signal.SIGKILL
     if is_swept:
-        loose = {name for name in listing(folder) if name.endswith(".bnfold.tmp")}
-        tally.counts["left a temporary file until the next write"] += bool(loose)
+        tally.counts["left a temporary file until the next write"] += bool(left_after(folder))
         for place in {(folder / target).parent for target in known.case.targets}:
             bnfold.fold(plain(9)).save(place / NEXT)
             (place / NEXT).unlink()
@@ -130,6 +129,14 @@ def disturbed(known: Known, folder: Path, number: signal.Signals, moment: float,
         tally.failures.append(f"{known.case.name}, {number.name} after {moment:.4f} s: {'; '.join(troubles)}\n{said}")
         return
     shutil.rmtree(folder)
+
+
+def left_after(folder: Path, patience: float = 10.0) -> list[Path]:
+    """Temporary files that are still there when who guards a killed process has had time to remove them."""
+    until = time.monotonic() + patience
+    while (loose := list(folder.rglob("*.bnfold.tmp"))) and time.monotonic() < until:
+        time.sleep(0.02)
+    return loose
 
 
 def verdict(known: Known, folder: Path, tally: Tally) -> list[str]:
@@ -204,7 +211,9 @@ def main(arguments: list[str]) -> int:
         print(f"{value:6}  {what}")
     print(*failures, sep="\n", file=sys.stderr)
     if asked.record:
-        options = f"--kills {asked.kills} --signals {asked.signals}{' --long' if asked.long else ''}"
+        options = (
+            f"--kills {asked.kills} --signals {asked.signals} --seed {asked.seed}{' --long' if asked.long else ''}"
+        )
         command = f"cd tests && python -m faults.run {options} --record"
         record.write("kills_long" if asked.long else "kills", command, seconds, figures)
     return int(bool(failures))
