@@ -130,6 +130,15 @@ def test_data_that_do_not_fit_are_refused_by_name(bare: Path, tmp_path: Path) ->
         assert_refused(bnfold_process("calibrate", bare, "--data", tmp_path / f"{name}.npz"), said)
 
 
+def test_the_inputs_of_the_proof_are_called_after_the_file_that_was_given(bare: Path, digits: Path) -> None:
+    """Their own file, the first batch, is gone when a person reads of it."""
+    for command in (["insert"], ["insert", "--reset"], ["calibrate"]):
+        bnfold.insert(bare).save(bare.with_name("bn.onnx"))
+        model = bare if "insert" in command else bare.with_name("bn.onnx")
+        outcome = bnfold_process(*command, model, "-o", bare.with_name("o.onnx"), "--data", digits, "--batch-size", "7")
+        assert f"inputs: the first batch of {digits} of image float32[7, 1, 8, 8]\n" in outcome.out
+
+
 # --- calibrate --------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import typer
 
 from bnfold.cli import options as shared
 from bnfold.cli.console import open_console, protect
-from bnfold.cli.data import batches_for, first_of
+from bnfold.cli.data import batches_for, first_of, name_of_first
 from bnfold.cli.writing import beside, write_sound
 from bnfold.errors import DifferenceFound
 
@@ -52,7 +52,8 @@ def calibrate(
     console = open_console(quiet=json == "-")
     reports.calibrate_text(console, result, name=Path(model).name)
     with first_of(batches) as first:
-        report = write_sound(console, result, target, {"data": first, "allow_vacuous": allow_vacuous})
+        how = {"data": first, "allow_vacuous": allow_vacuous}
+        report = write_sound(console, result, target, how, inputs=name_of_first(data))
     if report:
         console.print(f"wrote {target}", markup=False)
     if json:

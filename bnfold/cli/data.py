@@ -47,3 +47,8 @@ def first_of(batches: Batches | None) -> Iterator[list[str] | None]:
         with target_errors(path):
             np.savez(path, allow_pickle=False, **dict(next(iter(batches))))
         yield [str(path)]
+
+
+def name_of_first(data: list[str] | None) -> str:
+    """What the first batch is called in a report, since its file is gone by then; empty where there are no data."""
+    return f"the first batch of {', '.join(data)}" if data else ""

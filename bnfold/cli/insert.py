@@ -10,7 +10,7 @@ import typer
 
 from bnfold.cli import options as shared
 from bnfold.cli.console import look_at_page, open_console, protect
-from bnfold.cli.data import batches_for, first_of
+from bnfold.cli.data import batches_for, first_of, name_of_first
 from bnfold.cli.writing import beside, write, write_proved, write_sound
 from bnfold.errors import DifferenceFound
 from bnfold.report.clock import Clock
@@ -115,7 +115,8 @@ def insert(
     how = shared.how_to_check(shape, provider=provider, seed=seed, locate=bool(html), **judged)
     with clock.timing("check and write"):
         proof = how if check else None
-        report = None if dry_run else _write(console, result, target, model, batches, proof, reset=reset)
+        named = name_of_first(data)
+        report = None if dry_run else _write(console, result, target, model, batches, proof, reset=reset, inputs=named)
     written = not dry_run and (report is None or bool(report))
     if written:
         console.print(f"wrote {target}", markup=False)
@@ -138,6 +139,7 @@ def _write(
     how: dict[str, Any] | None,
     *,
     reset: bool,
+    inputs: str,
 ) -> CheckReport | None:
     """Write the result, unless the check fails; the report, None when nothing was to prove."""
     if how is None or not result:
@@ -145,6 +147,6 @@ def _write(
         return None
     with first_of(batches) as data:
         if reset:
-            return write_sound(console, result, target, {**how, "data": data})
+            return write_sound(console, result, target, {**how, "data": data}, inputs=inputs)
         proved = replace(result, model=result.inference_model)
-        return write_proved(console, proved, target, model, {**how, "data": data}, written=result)
+        return write_proved(console, proved, target, model, {**how, "data": data}, written=result, inputs=inputs)

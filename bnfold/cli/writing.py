@@ -46,6 +46,7 @@ def write_proved(
     *,
     written: Savable | None = None,
     form: str = AS_IT_CAME,
+    inputs: str = "",
 ) -> CheckReport:
     """Compare a result with the original, and put it in its place if they are equal.
 
@@ -57,13 +58,14 @@ def write_proved(
         how: options of `bnfold.check`.
         written: another form of the result, to be written in its stead.
         form: where its weights go.
+        inputs: what they are called, where their file is a temporary one.
     """
     from bnfold import report as reports
     from bnfold.checking import check as compare
 
     with result.staged(target, form) as work:
         with showing_progress() as progress:
-            report = compare(before, work.model, progress=progress, **how)
+            report = _called(inputs, compare(before, work.model, progress=progress, **how))
         reports.check_text(console, replace(report, location=None))  # what a page is made of is no text
         if report and written is None:
             work.commit()
@@ -73,7 +75,9 @@ def write_proved(
     return report
 
 
-def write_sound(console: Console, result: Savable, target: Path, how: dict[str, Any]) -> CheckReport:
+def write_sound(
+    console: Console, result: Savable, target: Path, how: dict[str, Any], *, inputs: str = ""
+) -> CheckReport:
     """Put a result in its place that computes something else than the original on purpose, if it is sound.
 
     It is compared with itself, without onnxruntime's rewriting and as deployed: it has to run, twice alike, and to give
@@ -84,15 +88,20 @@ def write_sound(console: Console, result: Savable, target: Path, how: dict[str, 
         result: what was made.
         target: its place.
         how: options of `bnfold.check`.
+        inputs: what they are called, where their file is a temporary one.
     """
     from bnfold import report as reports
     from bnfold.checking import check as compare
 
     with result.staged(target) as work:
         with showing_progress() as progress:
-            report = compare(work.model, work.model, optimized=True, progress=progress, **how)
+            report = _called(inputs, compare(work.model, work.model, optimized=True, progress=progress, **how))
         reports.check_text(console, replace(report, location=None))
         if report:
             work.commit()
             _remark(console, work.remarks)
         return report
+
+
+def _called(inputs: str, report: CheckReport) -> CheckReport:
+    return replace(report, data=(inputs,)) if inputs else report
