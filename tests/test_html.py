@@ -65,8 +65,14 @@ def test_a_fold_has_a_page_with_all_that_is_in_its_json(run: Run, path: Path, tm
     assert outcome.err == ""
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert page.headings == [
-        *("bnfold fold: m.onnx", "What was folded where", "What stayed and why", "The graph around each affine"),
-        *("Weights and narrow types", "Error per output", "Error along the graph", "Placement per provider"),
+        *("bnfold fold: m.onnx", "What was folded where", "What stayed and why", "The whole graph"),
+        *(
+            "The graph around each affine",
+            "Weights and narrow types",
+            "Error per output",
+            "Error along the graph",
+            "Placement per provider",
+        ),
         *("Timings", "Versions"),
     ]
     document = json.loads((tmp_path / "r.json").read_text())
@@ -83,6 +89,17 @@ def test_a_fold_has_a_page_with_all_that_is_in_its_json(run: Run, path: Path, tm
     located = document["check"]["location"]["tensors"]
     assert [row["tensor"] for row in page.tables["Tensors"]] == [entry["name"] for entry in located]
     assert page.words.count("The two graphs compute the same") == 1
+    assert [row["step"] for row in page.tables["What bnfold did"]] == ["fold", "check and write"]
+    assert all(float(row["seconds"]) > 0 for row in page.tables["What bnfold did"])
+    assert [row["model"] for row in page.tables["A run on CPUExecutionProvider"]] == ["before", "after"]
+    assert all(float(row["milliseconds"]) > 0 for row in page.tables["A run on CPUExecutionProvider"])
+
+
+def test_a_model_that_is_replaced_by_its_fold_is_not_timed_against_itself(run: Run, path: Path, tmp_path: Path) -> None:
+    assert run("fold", path, "-o", path, "--html", tmp_path / "r.html").status == 0
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "What bnfold did" in page.tables
+    assert "A run on CPUExecutionProvider" not in page.tables
 
 
 def test_the_text_of_a_fold_is_the_same_with_a_page(run: Run, path: Path, tmp_path: Path) -> None:
@@ -111,6 +128,18 @@ def test_the_picture_shows_the_affine_before_and_what_absorbed_it_after(path: Pa
         ("port", ["input", "x"]),
         ("port", ["output", "z"]),
     ]
+
+
+def test_the_whole_graph_is_drawn_unless_it_is_too_large() -> None:
+    page = page_of(chain(3))
+    boxes = page.boxes["The whole graph before, 6 nodes"]
+    assert [(kind, lines) for kind, lines in boxes if kind != "port"] == [
+        ("changed", ["Conv", "changed"]),
+        ("removed", ["BatchNormalization", "folded"]),
+    ] * 3
+    large = page_of(chain(201))
+    assert "The graph has 402 nodes" in large.words
+    assert not any(title.startswith("The whole graph") for title in large.boxes)
 
 
 def test_what_stays_is_said_with_its_reason_and_drawn(tmp_path: Path) -> None:

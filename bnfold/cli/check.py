@@ -10,6 +10,7 @@ import typer
 
 from bnfold.cli import options as shared
 from bnfold.cli.console import look_at_page, open_console, protect, showing_progress
+from bnfold.cli.pages import runs_of
 from bnfold.errors import DifferenceFound
 from bnfold.report.clock import Clock
 
@@ -48,21 +49,18 @@ def check(
 
     protect((Path(before), Path(after)), json, junit, html)
     look_at_page(html)
-    clock = Clock()
+    clock, how = Clock(), shared.how_to_check(shape, data=data, seed=seed, tf32=tf32)
     with clock.timing("check"), showing_progress() as progress:
         report = compare(
             before,
             after,
             provider=provider,
-            data=data,
-            **shared.how_to_check(shape),
-            seed=seed,
+            **how,
             draws=draws,
             rtol=rtol,
             atol=atol,
             allow_vacuous=allow_vacuous,
             optimized=optimized,
-            tf32=tf32,
             locate=locate or bool(html),
             reference=reference,
             progress=progress,
@@ -75,6 +73,8 @@ def check(
         reports.write_junit(shown, junit, before=before, after=after)
     if html:
         name = f"{Path(before).name} against {Path(after).name}"
-        reports.write_page(reports.check_page(report, name=name, before=before, after=after, clock=clock), html)
+        models = {"before": before, "after": after}
+        runs = runs_of(report, before, after, how)
+        reports.write_page(reports.check_page(report, name=name, **models, clock=clock, runs=runs), html)
     if not report:
         raise DifferenceFound(reports.describe_failure(report))

@@ -9,6 +9,7 @@ import typer
 
 from bnfold.cli import options as shared
 from bnfold.cli.console import files_of, look_at_page, open_console, protect
+from bnfold.cli.pages import runs_of
 from bnfold.cli.targets import distinct, make_folder, processes_of, refuse_pipe, target_of
 from bnfold.cli.writing import write, write_proved
 from bnfold.errors import DifferenceFound
@@ -110,7 +111,8 @@ def fold(
             reports.fold_json(result, report, model=model, output=str(target) if written else None), json
         )
     if html:
-        reports.write_page(reports.fold_page(result, report, name=Path(model).name, clock=clock), html)
+        runs = runs_of(report, model, target, how)
+        reports.write_page(reports.fold_page(result, report, name=Path(model).name, clock=clock, runs=runs), html)
     if not written and report is not None:
         raise DifferenceFound(f"nothing was written: {reports.describe_failure(report)}")
     if strict and result.kept:

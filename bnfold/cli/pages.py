@@ -1,12 +1,17 @@
-"""Where the pages of several models go: a folder, with one for each and one of all."""
+"""What only pages need: how long models run, and where the pages of several go."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bnfold.errors import UsageError
+from bnfold.errors import BnfoldError, UsageError
+
+if TYPE_CHECKING:
+    from bnfold.checking import CheckReport
+    from bnfold.checking.timing import RunTimes
 
 INDEX = "index.html"
 
@@ -38,3 +43,24 @@ def _free(stem: str, taken: set[str]) -> str:
         name = f"{stem}-{number}.html"
     taken.add(name.lower())
     return name
+
+
+def runs_of(report: CheckReport | None, before: str, after: str | Path, how: dict[str, Any] | None) -> RunTimes | None:
+    """How long a run of two models takes; None where they were not run, or are one file by now.
+
+    Args:
+        report: their check.
+        before: the path of the original.
+        after: that of the other model.
+        how: the options of the check.
+    """
+    if not report or how is None or os.path.samefile(before, after):
+        return None
+    from bnfold.checking.settings import Settings
+    from bnfold.checking.timing import time_runs
+
+    settings = Settings(data=tuple(how["data"] or ()), shapes=how["shapes"], seed=how["seed"], tf32=how["tf32"])
+    try:
+        return time_runs(before, after, report.comparisons[0].matchup.after, settings)
+    except BnfoldError:  # it runs without onnxruntime's rewriting, which is enough for a proof, and not with it
+        return None

@@ -17,6 +17,7 @@ from bnfold.report.html.weights import moved_constants
 
 if TYPE_CHECKING:
     from bnfold.checking import CheckReport
+    from bnfold.checking.timing import RunTimes
 
 
 def check_page(
@@ -26,6 +27,7 @@ def check_page(
     before: ModelLike | None = None,
     after: ModelLike | None = None,
     clock: Clock | None = None,
+    runs: RunTimes | None = None,
 ) -> str:
     """The whole outcome of a check as a page.
 
@@ -35,6 +37,7 @@ def check_page(
         before: the original; without it and the other model there are no pictures.
         after: the model that was compared with it.
         clock: how long the steps took; None where nobody has measured.
+        runs: how long a run of each model takes, likewise.
 
     Raises:
         ModelError, ExternalDataError: a model, or a weight, can not be read.
@@ -46,7 +49,7 @@ def check_page(
         facts["nodes"] = f"{counts[0]} → {counts[1]}"
     facts["largest error"] = worst(report)
     graphs = [] if pairing is None else [_pictures(pairing), weights_section(list(moved_constants(pairing)))]
-    end = [timings_section(clock), versions_section(report.versions, ())]
+    end = [timings_section(clock, runs), versions_section(report.versions, ())]
     sections = [*check_sections(report), *graphs, *end]
     return page(f"bnfold check: {name}", check_verdict(report), facts, sections)
 

@@ -12,6 +12,7 @@ from bnfold.report.folding import describe_settlement
 from bnfold.report.html.checks import check_sections, check_verdict, worst
 from bnfold.report.html.machine import timings_section, versions_section
 from bnfold.report.html.markup import joined, tag
+from bnfold.report.html.overview import overview
 from bnfold.report.html.page import Section, Verdict, listed, page, paragraphs
 from bnfold.report.html.pairing import Pairing, Side, pair
 from bnfold.report.html.pictures import KEPT, Subject, View, by_label, linked, pictures
@@ -20,12 +21,20 @@ from bnfold.report.html.weights import FEW_STEPS, MANY_SUBNORMAL, Extent, Moved,
 
 if TYPE_CHECKING:
     from bnfold.checking import CheckReport
+    from bnfold.checking.timing import RunTimes
     from bnfold.folding.fold import FoldResult
 
 _WORDS = {"pull": "towards the inputs", "push": "towards the outputs", "remove": "taken out"}
 
 
-def fold_page(result: FoldResult, report: CheckReport | None, *, name: str, clock: Clock | None = None) -> str:
+def fold_page(
+    result: FoldResult,
+    report: CheckReport | None,
+    *,
+    name: str,
+    clock: Clock | None = None,
+    runs: RunTimes | None = None,
+) -> str:
     """The whole outcome of a fold as a page.
 
     Args:
@@ -33,6 +42,7 @@ def fold_page(result: FoldResult, report: CheckReport | None, *, name: str, cloc
         report: the proof, None when none was made.
         name: the model's.
         clock: how long the steps took; None where nobody has measured.
+        runs: how long a run of each model takes, likewise.
 
     Raises:
         ExternalDataError, ModelError: a weight can not be read.
@@ -45,7 +55,7 @@ def fold_page(result: FoldResult, report: CheckReport | None, *, name: str, cloc
         "largest error": worst(report),
     }
     verdict = Verdict("Not compared: the fold was not run.", "tight") if report is None else check_verdict(report)
-    sections = [*fold_sections(result), *check_sections(report), timings_section(clock)]
+    sections = [*fold_sections(result), *check_sections(report), timings_section(clock, runs)]
     versions = versions_section(None if report is None else report.versions, result.remarks)
     return page(f"bnfold fold: {name}", verdict, facts, [*sections, versions])
 
@@ -53,8 +63,10 @@ def fold_page(result: FoldResult, report: CheckReport | None, *, name: str, cloc
 def fold_sections(result: FoldResult) -> list[Section | None]:
     """What was folded and what stayed, pictures, and weights."""
     pairing = sides_of(result)
-    drawn = _pictures(result, pairing)
-    return [_folded(result, drawn), _kept(result, drawn), drawn, weights_section(list(moved_constants(pairing)))]
+    view = _view(result, pairing)
+    drawn = _pictures(result, pairing, view)
+    weights = weights_section(list(moved_constants(pairing)))
+    return [_folded(result, drawn), _kept(result, drawn), overview(view), drawn, weights]
 
 
 def sides_of(result: FoldResult) -> Pairing:
@@ -98,22 +110,29 @@ def _kept(result: FoldResult, drawn: Section | None) -> Section:
     return Section("kept", "What stayed and why", joined(paragraphs(none), stays, instead, listed(settled)))
 
 
-def _pictures(result: FoldResult, pairing: Pairing) -> Section | None:
+def _view(result: FoldResult, pairing: Pairing) -> View:
+    """The graphs, with what was folded and what stays in colours of their own."""
     before, after = by_label(pairing.before.graph), by_label(pairing.after.graph)
     states, notes = dict(pairing.states), dict[Node, str]()
+    for entry in result.folded:
+        if entry.node in before:
+            notes[before[entry.node]] = "folded"
+    for kept in result.kept:
+        states |= {graph[kept.node]: KEPT for graph in (before, after) if kept.node in graph}
+    return View(pairing.before, pairing, states, notes)
+
+
+def _pictures(result: FoldResult, pairing: Pairing, view: View) -> Section | None:
+    before, after = by_label(pairing.before.graph), by_label(pairing.after.graph)
     subjects = []
     for entry in result.folded:
         found = [before[label] for label in (entry.node, *entry.into) if label in before]
         left = tuple(after[label] for label in entry.into if label in after and label not in before)
-        notes |= dict.fromkeys(found[:1], "folded")
         subjects.append(Subject(f"{entry.node} ({entry.op_type})", tuple(found), left))
     for kept in result.kept:
-        here = [graph[kept.node] for graph in (before, after) if kept.node in graph]
-        states |= dict.fromkeys(here, KEPT)
         ours, theirs = ([graph[kept.node]] if kept.node in graph else [] for graph in (before, after))
         subjects.append(Subject(f"{kept.node} (stays)", tuple(ours), tuple(theirs)))
-    words = "The neighbourhood of each affine: the affine, what absorbed it, the way between, and a step around."
-    view = View(pairing.before, pairing, states, notes)
+    words = "The neighbourhood of each affine: the affine, what absorbed it, the way between, and what lies around."
     return pictures("around", "The graph around each affine", view, subjects, words)
 
 

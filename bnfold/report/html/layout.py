@@ -58,19 +58,20 @@ class Layout:
     routes: tuple[Route, ...]
 
 
-def arrange(sizes: Sequence[tuple[int, int]], edges: Sequence[Edge]) -> Layout:
+def arrange(sizes: Sequence[tuple[int, int]], edges: Sequence[Edge], *, drop: int = DROP) -> Layout:
     """Lay out boxes so that arrows point down.
 
     Args:
         sizes: width and height of each box.
         edges: from which box to which; one that closes a cycle is left out.
+        drop: how far the layers are apart.
     """
     if not sizes:
         return Layout(0, 0, (), ())
     graph = layered(len(sizes), edges)
     widths = [*(width for width, _ in sizes), *[LANE] * (len(graph.above) - len(sizes))]
     middles = _middles(graph, widths)
-    bands = _bands(graph, sizes)
+    bands = _bands(graph, sizes, drop)
     band_of = {vertex: bands[rank] for rank, layer in enumerate(graph.layers) for vertex in layer}
     places = tuple(
         Place(middles[k] - width // 2, sum(band_of[k]) // 2 - height // 2, width, height)
@@ -81,13 +82,13 @@ def arrange(sizes: Sequence[tuple[int, int]], edges: Sequence[Edge]) -> Layout:
     return Layout(right + MARGIN, bands[-1][1] + MARGIN, places, routes)
 
 
-def _bands(graph: Layered, sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _bands(graph: Layered, sizes: Sequence[tuple[int, int]], drop: int) -> list[tuple[int, int]]:
     """Where each layer begins and ends."""
     found, top = [], MARGIN
     for layer in graph.layers:
         height = max(sizes[vertex][1] for vertex in layer if vertex < len(sizes))
         found.append((top, top + height))
-        top += height + DROP
+        top += height + drop
     return found
 
 

@@ -5,22 +5,38 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from bnfold._version import __version__
 from bnfold.report.clock import Clock
-from bnfold.report.html.markup import joined
-from bnfold.report.html.page import Section, listed
+from bnfold.report.html.markup import Markup, joined
+from bnfold.report.html.page import Section, listed, paragraphs
 from bnfold.report.html.tables import Cell, number, table
+
+if TYPE_CHECKING:
+    from bnfold.checking.timing import RunTimes
 
 _PACKAGES = ("onnx", "numpy", "ml_dtypes")
 
 
-def timings_section(clock: Clock | None) -> Section | None:
-    """How long the steps took; None where nobody has measured."""
+def timings_section(clock: Clock | None, runs: RunTimes | None = None) -> Section | None:
+    """How long the steps took, and a run of each model; None where nobody has measured."""
     if clock is None or not clock.seconds:
         return None
     rows: list[list[Cell]] = [[doing, number(seconds, ".3f")] for doing, seconds in clock.seconds.items()]
-    return Section("timings", "Timings", table("What bnfold did", ("step", "seconds"), rows))
+    steps = table("What bnfold did", ("step", "seconds"), rows)
+    return Section("timings", "Timings", joined(None if runs is None else _runs(runs), steps))
+
+
+def _runs(runs: RunTimes) -> Markup:
+    milliseconds = [number(1000 * seconds, ".3g") for seconds in (runs.before, runs.after)]
+    rows: list[list[Cell]] = [["before", milliseconds[0]], ["after", milliseconds[1]]]
+    words = (
+        f"One run on {', '.join(runs.inputs)}, with onnxruntime's own rewriting on, as deployed: the median of "
+        f"{runs.runs}, in turn. onnxruntime folds some normalizations itself while it loads a model; "
+        "and what else this machine did is in the figures."
+    )
+    return joined(paragraphs(words), table(f"A run on {runs.provider}", ("model", "milliseconds"), rows))
 
 
 def versions_section(versions: Mapping[str, str] | None, remarks: Sequence[str]) -> Section:

@@ -12,6 +12,9 @@ from bnfold.report.html.pairing import Side
 MOST = 24
 """Nodes of one picture; more can not be read on a phone."""
 
+RINGS, FEW = 2, 12
+"""How many steps around what a picture is about it goes; more than one only to so many nodes in all."""
+
 FURTHEST = 12
 """Steps between two nodes whose way is still shown."""
 
@@ -34,12 +37,15 @@ class Part:
 
 
 def around(side: Side, centres: Sequence[Node], *, most: int = MOST) -> list[Node]:
-    """The centres, the ways from the first to each other one, and all their neighbours, as far as there is room."""
+    """The centres, the ways from the first to each other one, and what lies around, as far as there is room."""
     found = dict.fromkeys(centres[:most])
     for centre in centres[1:most]:
         found |= dict.fromkeys(_way(side, centres[0], centre))
-    for node in list(found):
-        found |= dict.fromkeys(neighbours(side, node))
+    for ring in range(RINGS):
+        wider = found | dict.fromkeys(other for node in found for other in neighbours(side, node))
+        if ring and len(wider) > FEW:
+            break
+        found = wider
     return list(found)[:most]
 
 

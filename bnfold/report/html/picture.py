@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bnfold.model.graph import Node, Value
-from bnfold.report.html.layout import Layout, Place, Route, arrange
+from bnfold.report.html.layout import DROP, Layout, Place, Route, arrange
 from bnfold.report.html.markup import Markup, clipped, tag
 from bnfold.report.html.neighbourhood import Part
 from bnfold.report.html.pairing import SAME, Side
@@ -20,6 +20,9 @@ LETTER = 7.4
 """Width of a letter of the type that is common on Linux, which is the widest."""
 
 LONGEST_LINE = 26
+
+DENSE_DROP = 18
+"""Between two layers of a picture of many boxes."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,15 @@ class Box:
         return round(longest * LETTER) + 16, len(self.lines) * LINE + 9
 
 
-def draw(side: Side, part: Part, states: Mapping[Node, str], notes: Mapping[Node, str], title: str) -> Markup:
+def draw(
+    side: Side,
+    part: Part,
+    states: Mapping[Node, str],
+    notes: Mapping[Node, str],
+    title: str,
+    *,
+    is_dense: bool = False,
+) -> Markup:
     """The picture of a part of a graph.
 
     Args:
@@ -55,8 +66,11 @@ def draw(side: Side, part: Part, states: Mapping[Node, str], notes: Mapping[Node
         states: per node, the class of its box.
         notes: per node, the word in its box.
         title: what the picture is of, for those who can not see it.
+        is_dense: whether a box holds the operator alone, for a picture of many.
     """
     boxes = [_node_box(side, node, states.get(node, SAME), notes.get(node, "")) for node in part.nodes]
+    if is_dense:
+        boxes = [replace(box, lines=box.lines[:1]) for box in boxes]
     number = {node: place for place, node in enumerate(part.nodes)}
     edges = [(number[start], number[end]) for start, end in part.edges]
     for value, readers in part.inputs:
@@ -65,7 +79,8 @@ def draw(side: Side, part: Part, states: Mapping[Node, str], notes: Mapping[Node
     for value, node in part.outputs:
         edges.append((number[node], len(boxes)))
         boxes.append(_wire_box(value, "output" if value.is_output else ""))
-    return svg(boxes, arrange([box.size for box in boxes], edges), title)
+    drop = DENSE_DROP if is_dense else DROP
+    return svg(boxes, arrange([box.size for box in boxes], edges, drop=drop), title)
 
 
 def svg(boxes: Sequence[Box], layout: Layout, title: str) -> Markup:

@@ -109,7 +109,7 @@ def pictures(name: str, title: str, view: View, subjects: Sequence[Subject], wor
         return None
     rest = len(subjects) - len(drawn)
     limit = f"{rest} more are not drawn: the pictures of a page may take {ROOM // 1_000_000} MB." if rest else None
-    return Section(name, title, joined(paragraphs(words, limit), _legend(view), drawn))
+    return Section(name, title, joined(paragraphs(words, limit), legend(view), drawn))
 
 
 def linked(label: str, number: int, section: Section | None) -> Markup:
@@ -152,7 +152,8 @@ def _figure(view: View, side: Side, nodes: Sequence[Node], title: str) -> Markup
     return tag("figure", tag("figcaption", title.partition(":")[0]), box)
 
 
-def _legend(view: View) -> Markup:
+def legend(view: View) -> Markup:
+    """What the colours mean that there are."""
     states = set(view.states.values())
     shown = [text for state, text in view.legend.items() if state in states]
     return tag("p", f"{'; '.join(shown).capitalize()}. ⋯ leads to the rest of the graph.", class_="faint")
