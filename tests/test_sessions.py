@@ -42,6 +42,17 @@ def test_everything_that_a_session_shows_is_run_or_compared(page: Path) -> None:
     assert languages.count("text") == shown, "a block of text has to stand right below its program"
 
 
+def test_the_index_of_the_tasks_has_every_page_once() -> None:
+    folder = ROOT / "docs" / "howto"
+    linked = re.findall(r"\]\(([\w-]+\.md)\)", (folder / "README.md").read_text(encoding="utf-8"))
+    assert sorted(linked) == sorted(page.name for page in folder.glob("*.md") if page.name != "README.md")
+
+
+def test_every_model_of_a_page_has_a_page() -> None:
+    named = " ".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert [name for name in load("howto/situations").SITUATIONS if name not in named] == []
+
+
 # --- What counts as the same ---
 
 SHOWN = "off by 2.62e-06 in 12 of 12 nodes, 0.95 right\n"
