@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ ir: Any = pytest.importorskip("onnx_ir", reason="onnx_ir is not installed: pip i
 
 import onnx_ir.passes.common as common  # noqa: E402 (only where onnx_ir is)
 
+from bnfold.model.ir_weights import SAVES_BESIDE  # noqa: E402
 from bnfold.passes import FoldPass, FoldPassResult  # noqa: E402 (only where onnx_ir is)
 
 
@@ -205,7 +207,7 @@ def test_a_large_weight_in_a_file_stays_there_until_it_is_read(tmp_path: Path) -
     model = ir.load(tmp_path / "m.onnx")
     FoldPass()(model)
     weight = model.graph.initializers["W"].const_value
-    assert isinstance(weight, ir.LazyTensor)
+    assert isinstance(weight, ir.LazyTensor) == SAVES_BESIDE
     (expected,) = (t for t in bnfold.fold(proto).model.graph.initializer if t.name == "W")
     assert np.array_equal(weight.numpy(), numpy_helper.to_array(expected))
     ir.save(model, tmp_path / "m.onnx", external_data="m.data")  # over the file that it is computed from
@@ -283,6 +285,47 @@ def test_insert_and_calibrate_give_the_same_kind_back(tmp_path: Path) -> None:
     assert said(onnx.load(tmp_path / "c.onnx")) == said(ir.to_proto(calibrated.model))
     assert b"bnfold" not in (tmp_path / "c.onnx").read_bytes()
     assert [info.node for info in bnfold.inspect(bare)] == [info.node for info in bnfold.inspect(ir.to_proto(bare))]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"training_mode": True},
+        {"batch": "symbolic"},
+        {"convert_opset": 21},
+        {"bias": "absorb"},
+        {"position": "after-activation"},
+    ],
+    ids=str,
+)
+def test_an_insertion_of_any_form_is_that_of_the_proto(options: dict[str, Any]) -> None:
+    bare = ir.from_proto(bnfold.fold(MODELS / "source_cnn.onnx").model)
+    made, expected = bnfold.insert(bare, **options), bnfold.insert(ir.to_proto(bare), **options)
+    assert len(made.inserted) == 2
+    assert said(ir.to_proto(made.model)) == said(expected.model)
+    if "training_mode" in options:
+        turned = bnfold.calibrate(made.model, keep_statistics=True).model
+        assert said(ir.to_proto(turned)) == said(bnfold.calibrate(expected.model, keep_statistics=True).model)
+
+
+def test_nodes_in_no_order_are_folded_in_place_and_not_copied() -> None:
+    proto = two_layers()
+    nodes = copy.deepcopy(list(proto.graph.node))
+    replace(proto.graph.node, [nodes[1], nodes[0], *nodes[2:]])
+    model = ir.from_proto(proto)
+    with pytest.raises(bnfold.ModelError, match=r"run onnx_ir\.passes\.common\.TopologicalSortPass first"):
+        _ = bnfold.fold(model).model
+    assert FoldPass()(model).modified
+    assert said(ir.to_proto(model)) == said(bnfold.fold(proto).model)
+
+
+def test_what_else_takes_a_model_takes_one_of_onnx_ir() -> None:
+    model = ir.from_proto(two_layers())
+    assert "<html" in bnfold.to_html(bnfold.fold(model))
+    assert [info.folds for info in bnfold.inspect(model)] == [True]
+    if find_spec("torch") is not None:
+        module = bnfold.torch.to_module(model)
+        assert said(bnfold.torch.to_onnx(module, model)) == said(ir.to_proto(model))
 
 
 def test_onnx_ir_is_not_imported_where_nobody_has_such_a_model() -> None:

@@ -24,10 +24,11 @@ import record
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = (
-    "check cli corpus data file functions insert public_api public_api_frozen providers quantized refusals shapes types"
+    "check cli corpus data file functions insert onnx_ir public_api public_api_frozen providers quantized refusals "
+    "shapes types"
 )
 PART = [*(f"tests/test_{name}.py" for name in NAMES.split()), "tests/ops/test_linear.py", "tests/ops/test_pooling.py"]
-SHOWN = ("onnx", "onnxruntime", "numpy", "ml_dtypes", "protobuf", "typer", "rich")
+SHOWN = ("onnx", "onnx_ir", "onnxruntime", "numpy", "ml_dtypes", "protobuf", "typer", "rich")
 
 
 class Versions(NamedTuple):
@@ -67,7 +68,7 @@ def tried(versions: Versions, python: str, tests: Iterable[str]) -> tuple[str, s
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([python, "-m", "venv", folder], check=True)
     inside = str(folder / "bin" / "python")
-    install = [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[cpu,dev]"]
+    install = [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", ".[cpu,dev,ir]"]
     subprocess.run([*install, *versions.bounds], cwd=ROOT, check=True)
     workers = os.environ.get("BNFOLD_WORKERS", "auto")
     command = [inside, "-m", "pytest", "-n", workers, "-p", "no:cacheprovider", "--tb=short", *tests]

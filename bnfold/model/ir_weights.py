@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,10 @@ from bnfold.model.external import is_reference
 from bnfold.model.recipes import Recipe
 from bnfold.model.references import THRESHOLD, Source, extent_of, in_pieces, location, referring, register
 from bnfold.model.tensors import to_array
+
+SAVES_BESIDE = tuple(int(part) for part in version("onnx_ir").split(".")[:2]) >= (1, 1)
+"""Whether `onnx_ir.save` over a data file writes another one beside it first. Before 1.1 it empties the file, and what
+is computed of its old bytes would end the process."""
 
 WHOLE_BYTES = 8
 """Numbers of fewer bits are packed in a file, and one to a byte in an array."""
@@ -157,7 +162,7 @@ class _Held:
 
 
 def _can_wait(source: Source) -> bool:
-    if not isinstance(source, Recipe):
+    if not isinstance(source, Recipe) or not SAVES_BESIDE:
         return False
     base = source.base
     return isinstance(base, TensorSource) and base.is_in_a_file
