@@ -40,6 +40,8 @@ html_theme = "furo"
 html_title = f"bnfold {release}"
 html_copy_source = False
 html_show_sphinx = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 
 FRONT = """<!doctype html>
 <meta charset="utf-8">
