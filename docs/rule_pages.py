@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rule_codes import codes_of
+
 import bnfold.ops  # noqa: F401 (fills the registry)
 from bnfold.ops import registry
 from bnfold.ops.registry import Entry, Registry
@@ -24,8 +26,9 @@ operator of another domain.
 
 Written by `python docs/reference.py`, from the registry and the docstrings in
 [bnfold/ops](../../bnfold/ops/__init__.py). The versions are those of the operator, not of the opset. Each name leads to
-the formulas below, and those to their [derivation](../mathematics.md). What a refusal says, and what unblocks it, is in
-[refusals](../refusals.md).
+the formulas below, and those to their [derivation](../mathematics.md). A rule that refuses gives a code, and
+[refusals](../refusals.md) says what it means and what unblocks it; a rule that is asked for a map over more axes than
+it knows refuses with `axes`.
 
 ## Operators, directions, conditions
 
@@ -174,7 +177,9 @@ def _formulas(way: str, entry: Entry) -> str:
     said = written(entry.written)
     name = f"[{way}](../../{said.home})"
     summary = f": {said.summary}" if said.summary else "."
-    return f"\n**{name}**{summary}\n\n- Given: {said.given}\n- Result: {said.result}\n- Exact: {said.exact}.\n"
+    codes = ", ".join(f"[`{code}`](../refusals.md#{code})" for code in codes_of(entry.written))
+    refuses = f"- May refuse with: {codes}\n" if codes else ""
+    return f"\n**{name}**{summary}\n\n- Given: {said.given}\n- Result: {said.result}\n- Exact: {said.exact}.\n{refuses}"
 
 
 def derivation_of(name: str) -> str:

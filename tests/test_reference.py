@@ -19,6 +19,8 @@ from bnfold.ops.registry import Entry, Registry
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))  # where scripts are, and no package
 
+import refusals  # noqa: E402
+import rule_codes  # noqa: E402
 import rule_pages  # noqa: E402
 
 READ = 28
@@ -67,6 +69,27 @@ def test_a_rule_was_read_in_every_version_for_which_it_holds(rules: Registry) ->
         if read != holding(entry, rules):
             wrong[entry.op_type] = (stated, holding(entry, rules))
     assert not wrong
+
+
+def refusing_operators() -> Iterator[tuple[str, str]]:
+    """(operator, code) of every refusal that an example of docs/refusals.md ends with, either way."""
+    for example in refusals.EXAMPLES.values():
+        for refusal in refusals.refusals_of(example):
+            for each in filter(None, (refusal, refusal.other)):
+                if found := re.match(r"(\w+) '", each.text):
+                    yield found[1], each.code
+
+
+def test_the_codes_of_a_rule_are_those_that_it_refuses_with() -> None:
+    """The page has them from the source; here they come from real folds. What the search refuses too is left out."""
+    stated: dict[str, set[str]] = {}
+    for entry in ENTRIES:
+        stated.setdefault(entry.op_type, set()).update(rule_codes.codes_of(entry.written))
+    search = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "bnfold" / "folding").glob("*.py"))
+    of_rules = {code for codes in stated.values() for code in codes if f'"{code}"' not in search}
+    seen = {(operator, code) for operator, code in refusing_operators() if operator in stated and code in of_rules}
+    assert len(seen) > 15
+    assert not {(operator, code) for operator, code in seen if code not in stated[operator]}
 
 
 def test_the_condition_of_another_rule_is_shown_in_full() -> None:
