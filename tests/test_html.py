@@ -214,7 +214,7 @@ def test_a_fold_that_differs_is_shown_and_not_written(run: Run, path: Path, tmp_
 
 
 @needs_real_models
-@pytest.mark.parametrize("name", ["light_shufflenet.onnx", "rapidocr_cls_paddle.onnx", "fastai_tabular.onnx"])
+@pytest.mark.parametrize("name", ["light_shufflenet.onnx", "light_densenet121.onnx", "fastai_tabular.onnx"])
 def test_real_models_have_a_picture_of_every_affine(name: str) -> None:
     result = bnfold.fold(REAL / name)
     page = Page(fold_page(result, None, name=name))
@@ -222,9 +222,25 @@ def test_real_models_have_a_picture_of_every_affine(name: str) -> None:
     subjects = {f"{entry.node} ({entry.op_type})" for entry in result.folded}
     subjects |= {f"{entry.node} (stays)" for entry in result.kept}
     assert len(titles) == len(subjects)
+    assert "there is nothing here" not in page.words
     for entry in result.folded:
         (title,) = [t for t in titles if t.endswith(f"{entry.node[-40:]} ({entry.op_type})")]
         assert any(kind == "removed" and "folded" in lines for kind, lines in page.boxes[title])
+
+
+def test_an_operator_of_many_inputs_and_outputs_has_boxes_for_a_few() -> None:
+    wires = ", ".join(f"x{number}" for number in range(2000))
+    parts = ", ".join(f"y{number}" for number in range(2000))
+    body = f"(float[2,3] {wires.replace(', ', ', float[2,3] ')}) => (float[2,3] {parts.replace(', ', ', float[2,3] ')})"
+    constants: dict[str, Any] = {name: np.full(3, 2, np.float32) for name in "sbmv"}
+    model = graph_model(
+        f"{body} {{ c = Concat<axis = 0>({wires}) n = BatchNormalization(c, s, b, m, v) "
+        f"{parts} = Split<axis = 0, num_outputs = 2000>(n) }}",
+        **constants,
+    )
+    ((_, boxes),) = [(title, found) for title, found in page_of(model).boxes.items() if title.startswith("Before")]
+    assert len(boxes) < 20
+    assert [lines for kind, lines in boxes if kind == "more"] == [["⋯ 1994 more"]] * 2
 
 
 # --- names are text --------------------------------------------------------------------------------------------------

@@ -129,9 +129,12 @@ def _pictures(result: FoldResult, pairing: Pairing, view: View) -> Section | Non
         found = [before[label] for label in (entry.node, *entry.into) if label in before]
         left = tuple(after[label] for label in entry.into if label in after and label not in before)
         subjects.append(Subject(f"{entry.node} ({entry.op_type})", tuple(found), left))
+    affines_of = {label: settled.affines for settled in result.settled for label in settled.left}
     for kept in result.kept:
-        ours, theirs = ([graph[kept.node]] if kept.node in graph else [] for graph in (before, after))
-        subjects.append(Subject(f"{kept.node} (stays)", tuple(ours), tuple(theirs)))
+        names = (kept.node, *affines_of.get(kept.node, ()))  # what stays may have moved, and got another name
+        ours = tuple(before[name] for name in names if name in before)
+        theirs = tuple(after[name] for name in names[:1] if name in after)
+        subjects.append(Subject(f"{kept.node} (stays)", ours, theirs))
     words = "The neighbourhood of each affine: the affine, what absorbed it, the way between, and what lies around."
     return pictures("around", "The graph around each affine", view, subjects, words)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bnfold.model.graph import Node, Value
@@ -14,6 +14,12 @@ MOST = 24
 
 RINGS, FEW = 2, 12
 """How many steps around what a picture is about it goes; more than one only to so many nodes in all."""
+
+LOOKED_AT, PORTS = 1000, 6
+"""How many inputs, outputs and readers of a node are looked at, and how many lead in or out of a picture, a box each."""
+
+MOST_MET = 3000
+"""Nodes that are met while a way is looked for."""
 
 FURTHEST = 12
 """Steps between two nodes whose way is still shown."""
@@ -28,12 +34,16 @@ class Part:
         edges: from which to which.
         inputs: per value that comes from elsewhere, which of the nodes read it.
         outputs: per value that goes elsewhere, the node that makes it.
+        more_inputs: per node, how many more it reads from elsewhere; those are not looked at one by one.
+        more_outputs: per node, how many more values of it go elsewhere.
     """
 
     nodes: tuple[Node, ...]
     edges: tuple[tuple[Node, Node], ...]
     inputs: tuple[tuple[Value, tuple[Node, ...]], ...]
     outputs: tuple[tuple[Value, Node], ...]
+    more_inputs: Mapping[Node, int]
+    more_outputs: Mapping[Node, int]
 
 
 def around(side: Side, centres: Sequence[Node], *, most: int = MOST) -> list[Node]:
@@ -51,11 +61,11 @@ def around(side: Side, centres: Sequence[Node], *, most: int = MOST) -> list[Nod
 
 def neighbours(side: Side, node: Node) -> Iterator[Node]:
     """The nodes that compute what a node reads, and those that read what it computes, constants left out."""
-    for value in node.inputs:
+    for value in node.inputs[:LOOKED_AT]:
         if value is not None and value.producer is not None and _is_drawn(side, value.producer, node):
             yield value.producer
-    for value in node.outputs:
-        for reader, _ in value.readers if value is not None else ():
+    for value in node.outputs[:LOOKED_AT]:
+        for reader, _ in value.readers[:LOOKED_AT] if value is not None else ():
             if _is_drawn(side, reader, node):
                 yield reader
 
@@ -69,7 +79,7 @@ def _way(side: Side, start: Node, end: Node) -> list[Node]:
     before: dict[Node, Node | None] = {start: None}
     steps = {start: 0}
     pending = deque([start])
-    while pending and end not in before:
+    while pending and end not in before and len(before) < MOST_MET:
         node = pending.popleft()
         if steps[node] == FURTHEST:
             return []
@@ -90,19 +100,30 @@ def part_of(side: Side, nodes: Iterable[Node]) -> Part:
     inside = sorted(dict.fromkeys(nodes), key=lambda node: node.address)
     members = set(inside)
     edges: dict[tuple[Node, Node], None] = {}
-    inputs: dict[Value, list[Node]] = {}
+    inputs: dict[Value, dict[Node, None]] = {}
+    outputs: list[tuple[Value, Node]] = []
+    more_inputs, more_outputs = Counter[Node](), Counter[Node]()
     for node in inside:
-        for value in node.inputs:
-            if value is None or side.constants.get(value) is not None:
-                continue
-            if value.producer in members and value.producer is not None:
+        far = []
+        for value in _computed(side, node):
+            if value.producer is not None and value.producer in members:
                 edges[value.producer, node] = None
             else:
-                readers = inputs.setdefault(value, [])
-                readers += [node] if node not in readers else []
-    made = ((value, node) for node in inside for value in node.outputs if value is not None)
-    outputs = tuple((value, node) for value, node in made if _leaves(value, members))
-    return Part(tuple(inside), tuple(edges), tuple((v, tuple(r)) for v, r in inputs.items()), outputs)
+                far.append(value)
+        for value in far[:PORTS]:
+            inputs.setdefault(value, {})[node] = None
+        more_inputs[node] = len(far[PORTS:]) + len(node.inputs[LOOKED_AT:])
+        leaving = [value for value in node.outputs[:LOOKED_AT] if value is not None and _leaves(value, members)]
+        outputs += [(value, node) for value in leaving[:PORTS]]
+        more_outputs[node] = len(leaving[PORTS:]) + len(node.outputs[LOOKED_AT:])
+    read = tuple((value, tuple(readers)) for value, readers in inputs.items())
+    return Part(tuple(inside), tuple(edges), read, tuple(outputs), +more_inputs, +more_outputs)
+
+
+def _computed(side: Side, node: Node) -> list[Value]:
+    """What a node reads that is no constant, each value once."""
+    read = dict.fromkeys(value for value in node.inputs[:LOOKED_AT] if value is not None)
+    return [value for value in read if side.constants.get(value) is None]
 
 
 def _leaves(value: Value, members: Collection[Node]) -> bool:

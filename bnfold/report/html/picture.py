@@ -79,6 +79,12 @@ def draw(
     for value, node in part.outputs:
         edges.append((number[node], len(boxes)))
         boxes.append(_wire_box(value, "output" if value.is_output else ""))
+    for node, count in part.more_inputs.items():
+        edges.append((len(boxes), number[node]))
+        boxes.append(_more_box(count))
+    for node, count in part.more_outputs.items():
+        edges.append((number[node], len(boxes)))
+        boxes.append(_more_box(count))
     drop = DENSE_DROP if is_dense else DROP
     return svg(boxes, arrange([box.size for box in boxes], edges, drop=drop), title)
 
@@ -114,6 +120,10 @@ def _node_box(side: Side, node: Node, kind: str, note: str) -> Box:
 def _wire_box(value: Value, role: str) -> Box:
     lines = (role, short(value.name)) if role else ("⋯",)
     return Box(lines, "port" if role else "more", "", value.name)
+
+
+def _more_box(count: int) -> Box:
+    return Box((f"⋯ {count} more",), "more")
 
 
 def _drawn(box: Box, place: Place) -> Markup:

@@ -143,7 +143,7 @@ def _counterparts(pairing: Pairing, ours: Iterable[Node], others: Sequence[Node]
 
 def _figure(view: View, side: Side, nodes: Sequence[Node], title: str) -> Markup:
     if not nodes:
-        return tag("figure", tag("figcaption", f"{title}: nothing is left here."))
+        return tag("figure", tag("figcaption", f"{title.partition(':')[0]}: there is nothing here."))
     notes = {node: view.note(node) for node in nodes}
     drawn = draw(side, part_of(side, nodes), view.states, notes, title)
     box = tag(
