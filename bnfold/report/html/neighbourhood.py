@@ -16,7 +16,7 @@ RINGS, FEW = 2, 12
 """How many steps around what a picture is about it goes; more than one only to so many nodes in all."""
 
 LOOKED_AT, PORTS = 1000, 6
-"""How many inputs, outputs and readers of a node are looked at, and how many lead in or out of a picture, a box each."""
+"""How many inputs, outputs and readers of a node are looked at, and how many lead in or out of a picture."""
 
 MOST_MET = 3000
 """Nodes that are met while a way is looked for."""
