@@ -54,7 +54,7 @@ class FoldPass(ir.passes.InPlacePass):
     """`bnfold.fold`, in an `onnx_ir.Model` in place.
 
     1. Nodes that only change stay the same objects, with their metadata; so does every value that keeps its name.
-    2. Weights that are not folded stay the same tensors, and are not read.
+    2. Weights that are not folded stay the same tensors, and large ones are not read.
     3. New weights are computed at once, but for those that lie in files: these are computed when they are read, as
        `onnx_ir.save` does, so that they are never in memory together.
     4. Names, types and order of inputs and outputs stay. An output that another node produces now is a new

@@ -144,10 +144,10 @@ def test_the_pass_keeps_objects_and_all_that_is_known_of_them() -> None:
     assert graph.initializers["W2"].const_value is untouched
 
 
-def two_layers() -> ModelProto:
+def two_layers(last: int = 4) -> ModelProto:
     scale, bias, mean, var = statistics(4)
     return graph_model(
-        "(float[N, 3, 8, 8] x) => (float[N, 4, M, M] y) "
+        "(float[N, 3, 8, 8] x) => (float[N, K, M, M] y) "
         "{ [conv] c = Conv(x, W) [bn] n = BatchNormalization(c, s, b, m, v) "
         "[relu] r = Relu(n) [last] y = Conv(r, W2) }",
         W=normal(4, 3, 3, 3),
@@ -155,7 +155,7 @@ def two_layers() -> ModelProto:
         b=bias,
         m=mean,
         v=var,
-        W2=normal(4, 4, 3, 3, seed=1),
+        W2=normal(last, 4, 3, 3, seed=1),
     )
 
 
@@ -212,6 +212,29 @@ def test_a_large_weight_in_a_file_stays_there_until_it_is_read(tmp_path: Path) -
     assert np.array_equal(weight.numpy(), numpy_helper.to_array(expected))
     ir.save(model, tmp_path / "m.onnx", external_data="m.data")  # over the file that it is computed from
     bnfold.assert_equivalent(proto, tmp_path / "m.onnx")
+
+
+def test_a_large_weight_that_is_not_folded_is_not_read() -> None:
+    proto = two_layers(last=300)
+    model = ir.from_proto(proto)
+    weight = model.graph.initializers["W2"]
+
+    def fail() -> Any:
+        raise AssertionError("it was read")
+
+    lazy = ir.LazyTensor(fail, weight.const_value.dtype, weight.const_value.shape, name="W2")
+    weight.const_value = lazy
+    assert bnfold.fold(model).model.graph.initializers["W2"].const_value is lazy
+    assert FoldPass()(model).modified
+    assert weight.const_value is lazy
+
+
+def test_a_lazy_weight_is_folded() -> None:
+    proto = conv_bn(channels=300)
+    model = ir.from_proto(proto)
+    weight, values = model.graph.initializers["W"], normal(4, 300, 3, 3)
+    weight.const_value = ir.LazyTensor(lambda: ir.tensor(values), ir.DataType.FLOAT, ir.Shape(values.shape), name="W")
+    assert said(ir.to_proto(bnfold.fold(model).model)) == said(bnfold.fold(proto).model)
 
 
 def test_a_data_file_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_every_command_of_a_workflow_is_in_the_repository(path: Path) -> None:
 def test_every_step_runs_a_command_or_an_action_of_a_version(path: Path) -> None:
     for step in steps(path):
         assert ("run" in step) != ("uses" in step)
-        assert "uses" not in step or ACTION.fullmatch(step["uses"])
+        assert "uses" not in step or step["uses"] == "./" or ACTION.fullmatch(step["uses"])
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from functools import cache
-from typing import Any
+from typing import Any, assert_type
 
 import numpy as np
 import onnx
@@ -16,6 +16,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("onnxscript", reason="torch's exporter needs onnxscript")
 import torch
 from onnx import numpy_helper
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch_networks import ARCHITECTURES, build, images
 
 import bnfold
@@ -85,6 +86,7 @@ def test_the_pass_does_the_same_in_place_and_keeps_what_the_exporter_knows(name:
 
 def test_a_folded_program_runs_as_the_module_does() -> None:
     result = bnfold.fold(program("residual"))
+    assert_type(result.model, torch.onnx.ONNXProgram)
     assert result.folded
     batch = images()
     (made,) = result.model(batch)
@@ -100,6 +102,13 @@ def test_what_is_computed_of_a_parameter_does_not_change_with_it() -> None:
     (scaled,) = [name for name, data in weights(given.model_proto).items() if before.get(name, data) != data][:1]
     network.get_parameter(scaled).mul_(2)
     assert weights(folded.model_proto)[scaled] == before[scaled]
+
+
+def test_a_program_without_weights_is_refused_with_what_to_do() -> None:
+    with FakeTensorMode():
+        given = export(ARCHITECTURES["plain"]().eval(), images(2))
+    with pytest.raises(bnfold.ModelError, match=r"can not be read.*set by ONNXProgram\.apply_weights"):
+        bnfold.fold(given)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])

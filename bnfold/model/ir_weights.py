@@ -74,8 +74,12 @@ class TensorSource:
             try:
                 self._held = _bytes_of(self._tensor)
             except (OSError, ValueError, TypeError, RuntimeError) as error:
-                kind = ExternalDataError if self.is_in_a_file else ModelError
-                raise kind(f"the values of tensor '{self._tensor.name}' can not be read: {error}") from error
+                text = f"the values of tensor '{self._tensor.name}' can not be read: {error}"
+                if self.is_in_a_file:
+                    raise ExternalDataError(text) from error
+                raise ModelError(
+                    f"{text} (weights that are only declared are set by ONNXProgram.apply_weights)"
+                ) from error
         return self._held
 
 
