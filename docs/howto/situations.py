@@ -98,6 +98,33 @@ def _half(path: Path) -> None:
     _save(path, body, {name: values.astype(np.float16) for name, values in constants.items()})
 
 
+def _mixed(path: Path) -> None:
+    """float16 weights and float32 statistics, as ONNX allows from opset 15 on and as autocast exports them."""
+    body = f"(float16[N,3,8,8] x) => (float16[N,8,6,6] y) {{ [conv] c = Conv (x, w) [bn] y = {BN} }}"
+    statistics = _statistics(8)
+    half = {"w": _normal(8, 3, 3, 3), **{name: statistics.pop(name) for name in ("scale", "bias")}}
+    _save(path, body, {**{name: values.astype(np.float16) for name, values in half.items()}, **statistics})
+
+
+def _bodies(path: Path) -> None:
+    """In both branches of an If, and in a function that is called twice."""
+    text = f"""<ir_version: 10, opset_import: ["" : 20, "blocks" : 1]>
+    situation (float[N,3,8,8] x, bool deep) => (float[N,8,6,6] y) {{
+        [call] a = blocks.conv_bn (x, w, scale, bias, mean, var)
+        [choice] b = If (deep) <
+            then_branch = deep_branch () => (float[N,8,6,6] t) {{ [conv_then] c = Conv (x, w) [bn_then] t = {BN} }},
+            else_branch = flat_branch () => (float[N,8,6,6] e) {{ [negate] e = Neg (a) }}>
+        [again] d = blocks.conv_bn (x, v, scale, bias, mean, var)
+        [sum] y = Add (b, d)
+    }}
+    <domain: "blocks", opset_import: ["" : 20]>
+    conv_bn (x, w, scale, bias, mean, var) => (n) {{
+        [conv] c = Conv (x, w) [bn] n = {BN}
+    }}"""
+    weights = {"w": _normal(8, 3, 3, 3), "v": _normal(8, 3, 3, 3, seed=1), **_statistics(8)}
+    onnx.save(_model(text, weights), path)
+
+
 def _written(path: Path) -> None:
     """A BatchNormalization that an exporter has written as Sub, Mul and Add, with Identities in between."""
     body = """(float[N,3,8,8] x) => (float[N,8,6,6] y) {
@@ -172,6 +199,8 @@ SITUATIONS: Mapping[str, Callable[[Path], None]] = MappingProxyType(
         "transposed": _transposed,
         "shared": _shared,
         "half": _half,
+        "mixed": _mixed,
+        "bodies": _bodies,
         "written": _written,
         "scaled_input": _scaled_input,
         "before": _before,
@@ -189,7 +218,8 @@ def _save(path: Path, body: str, constants: Mapping[str, Array]) -> None:
 
 
 def _model(body: str, constants: Mapping[str, Array]) -> ModelProto:
-    model = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> situation {body}')
+    header = "" if body.startswith("<") else '<ir_version: 10, opset_import: ["" : 20]> situation '
+    model = onnx.parser.parse_model(header + body)
     for name, values in constants.items():
         model.graph.initializer.append(numpy_helper.from_array(values, name))
     onnx.checker.check_model(model, full_check=True)
