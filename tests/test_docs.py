@@ -105,3 +105,12 @@ def test_the_readme_is_no_more_than_two_screens() -> None:
 def test_the_picture_of_the_readme_is_that_of_the_graphs() -> None:
     picture = load("picture")
     assert picture.PICTURE.read_text(encoding="utf-8") == picture.picture(), "run python docs/picture.py"
+
+
+def test_what_the_tutorial_says_of_the_source_s_claims_was_measured() -> None:
+    """Its table quotes docs/training.md, which is written from the measurements."""
+    table = re.findall(r"^\| .* \|$", (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"), re.MULTILINE)
+    measured = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
+    figures = re.findall(r"[\d.]+ to [\d.]+|one seed of three never gets there", " ".join(table))
+    assert len(figures) == 3
+    assert [figure for figure in figures if figure not in measured] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def test_nothing_of_this_environment_is_left(tmp_path: Path, monkeypatch: pytest
     assert left["HOME"] == str(tmp_path)
     assert left["PIP_CERT"] == "a certificate"
     assert not {"PYTHONPATH", "VIRTUAL_ENV"} & left.keys()
+
+
+def test_the_time_that_the_readme_gives_was_measured() -> None:
+    record = json.loads((first_steps.ROOT / "benchmarks/results/reliability/first-steps.json").read_text("utf-8"))
+    seconds = int(record["figures"][first_steps.WHAT["fold"]].removesuffix(" s"))
+    assert ("less than a minute" in README) == (seconds < 60)
 
 
 @pytest.mark.slow
