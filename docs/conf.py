@@ -23,7 +23,7 @@ version = release = bnfold.__version__
 author = "the authors of bnfold"
 copyright = author  # noqa: A001 (the name is Sphinx's)
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 include_patterns = ["*.md", "docs/**.md", "models/README.md", "examples/README.md"]
 exclude_patterns = [".*", "build", "shared"]
 root_doc = "docs/index"
