@@ -144,6 +144,30 @@ def test_the_pass_keeps_objects_and_all_that_is_known_of_them() -> None:
     assert graph.initializers["W2"].const_value is untouched
 
 
+@pytest.mark.skipif(not hasattr(ir.Node, "shard"), reason="this onnx_ir knows no devices")
+def test_what_is_said_of_devices_is_said_of_the_value_that_is_read_now() -> None:
+    proto = two_layers()
+    proto.ir_version = 11
+    model = ir.from_proto(proto)
+    devices = model.add_device_configuration("two", num_devices=2)
+    relu = model.graph.node("relu")
+    relu.shard(relu.inputs[0], configuration=devices, axis=1, num_shards=2)
+    (expected,) = relu.sharding_of(relu.inputs[0])
+    FoldPass()(model)
+    (found,) = relu.sharding_of(relu.inputs[0])
+    assert relu.inputs[0] is model.graph.node("conv").outputs[0]
+    assert found.sharded_dims == expected.sharded_dims
+
+
+def test_a_reader_that_another_pass_has_left_behind_does_not_matter() -> None:
+    model = ir.from_proto(two_layers())
+    stray = ir.node("Relu", [model.graph.node("bn").outputs[0]])
+    assert model.graph.node("bn").outputs[0].uses()
+    assert FoldPass()(model).modified
+    assert [node.op_type for node in model.graph] == ["Conv", "Relu", "Conv"]
+    assert stray.graph is None
+
+
 def two_layers(last: int = 4) -> ModelProto:
     scale, bias, mean, var = statistics(4)
     return graph_model(

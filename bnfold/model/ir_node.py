@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -84,6 +84,22 @@ def _attribute(proto: AttributeProto) -> ir.Attr:
     if proto.HasField("t"):
         return ir.AttrTensor(proto.name, from_proto(proto.t), doc_string=proto.doc_string or None)
     return ir.serde.deserialize_attribute(AttributeProto.FromString(proto.SerializeToString()))
+
+
+def read_instead(node: ir.Node, index: int, value: ir.Value | None) -> None:
+    """Let a node read another value, on the devices on which it has read the one before."""
+    was, placements = node.inputs[index], getattr(node, "device_configurations", ())  # from onnx_ir 1.0 on
+    node.replace_input_with(index, value)
+    if placements and was is not None and value is not None:
+        node.device_configurations = tuple(
+            replace(
+                placement,
+                sharding_specs=tuple(
+                    replace(spec, value=value) if spec.value is was else spec for spec in placement.sharding_specs
+                ),
+            )
+            for placement in placements
+        )
 
 
 def graphs_in(attribute: AttributeProto) -> list[GraphProto]:

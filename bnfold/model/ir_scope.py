@@ -8,7 +8,7 @@ from typing import TypeAlias
 import onnx_ir as ir
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from bnfold.model.ir_node import Said, bodies, update
+from bnfold.model.ir_node import Said, bodies, read_instead, update
 from bnfold.model.ir_reading import mark_of, nodes_below, unmarked
 from bnfold.model.ir_weights import from_proto
 from bnfold.model.references import materialized
@@ -138,7 +138,7 @@ class ScopeEdit:
             for index, name in enumerate(proto.input):
                 found = self.find(name) if name else None
                 if node.inputs[index] is not found and (found is not None or not name):
-                    node.replace_input_with(index, found)
+                    read_instead(node, index, found)
             for body, was, is_now in bodies(node, self._were[_mark(proto)], proto):
                 ScopeEdit(body, was, is_now, self._nodes, self).carry_over()
 
@@ -159,10 +159,10 @@ class ScopeEdit:
         """Take out what is no longer there."""
         staying = set(nodes)
         gone = [node for node in self.graph if node not in staying]
-        for inner in (inner for node in gone for inner in nodes_below(node)):
-            for index in range(len(inner.inputs)):
-                inner.replace_input_with(index, None)
-        self.graph.remove(gone, safe=True)
+        for reader in (found for node in gone for found in (node, *nodes_below(node))):
+            for index in range(len(reader.inputs)):
+                reader.replace_input_with(index, None)
+        self.graph.remove(gone)  # safe=True would mind readers that some pass has left behind outside of the graph
         if isinstance(self.after, GraphProto):
             names = {tensor.name for tensor in self.after.initializer}
             for name in [name for name in self.graph.initializers if name not in names]:
