@@ -1,6 +1,7 @@
 """The report as a page: it says what the result says, and no name of a model becomes a part of it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -351,6 +352,9 @@ def test_no_page_is_written_over_a_model(run: Run, path: Path, tmp_path: Path, t
 
 def test_an_old_page_is_replaced_and_nothing_is_left_beside_it(run: Run, path: Path, tmp_path: Path) -> None:
     (tmp_path / "r.html").write_text("old")
+    os.link(tmp_path / "r.html", tmp_path / "other")
     assert run("fold", path, "--html", tmp_path / "r.html").status == 0
+    assert (tmp_path / "other").read_text() == "old"  # the old file itself was not written to
+    (tmp_path / "other").unlink()
     assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["m.folded.onnx", "m.onnx", "r.html"]
