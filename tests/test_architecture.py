@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "docs"))  # where scripts are, and no package
+sys.path.append(str(ROOT / "docs"))  # scripts, and no package; last, as one of them is called coverage
 
 import rooms  # noqa: E402
 from test_rooms import BELOW  # noqa: E402

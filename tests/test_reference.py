@@ -17,7 +17,7 @@ from bnfold.ops import registry
 from bnfold.ops.registry import Entry, Registry
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "docs"))  # where scripts are, and no package
+sys.path.append(str(ROOT / "docs"))  # scripts, and no package; last, as one of them is called coverage
 
 import refusals  # noqa: E402
 import rule_codes  # noqa: E402
