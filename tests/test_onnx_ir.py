@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from corpus import CASES, Case
-from onnx import GraphProto, ModelProto, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 from support import (
     MODELS,
     REAL_MODELS,
@@ -33,6 +33,11 @@ import onnx_ir.passes.common as common  # noqa: E402 (only where onnx_ir is)
 
 from bnfold.model.ir_weights import SAVES_BESIDE  # noqa: E402
 from bnfold.passes import FoldPass, FoldPassResult  # noqa: E402 (only where onnx_ir is)
+
+KNOWN = {int(kind) for kind in ir.DataType} & set(helper.get_all_tensor_dtypes())
+
+
+TYPES = [kind for kind in sorted(TensorProto.DataType.values()) if kind in KNOWN and kind != TensorProto.UNDEFINED]
 
 
 def conv_bn(channels: int = 3) -> ModelProto:
@@ -181,6 +186,25 @@ def two_layers(last: int = 4) -> ModelProto:
         v=var,
         W2=normal(last, 4, 3, 3, seed=1),
     )
+
+
+@pytest.mark.parametrize("size", [3, 5000])
+@pytest.mark.parametrize("kind", TYPES, ids=TensorProto.DataType.Name)
+def test_a_constant_of_any_type_comes_through(kind: int, size: int, tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).integers(0, 2, size)
+    values = [str(n).encode() for n in numbers] if kind == TensorProto.STRING else numbers
+    proto = two_layers()
+    proto.graph.initializer.append(helper.make_tensor("given", kind, [size], values))
+    proto.graph.initializer[-1].metadata_props.add(key="unit", value="none")
+    proto.graph.output.append(helper.make_tensor_value_info("given", kind, [size]))
+    model = ir.from_proto(proto)
+    expected = said(bnfold.fold(proto).model)
+    bnfold.fold(model).save(tmp_path / "m.onnx")
+    assert said(onnx.load(tmp_path / "m.onnx")) == expected
+    (saved,) = [tensor for tensor in onnx.load(tmp_path / "m.onnx").graph.initializer if tensor.name == "given"]
+    assert [(entry.key, entry.value) for entry in saved.metadata_props] == [("unit", "none")]
+    FoldPass()(model)
+    assert said(ir.to_proto(model)) == expected
 
 
 def test_a_graph_output_keeps_its_name_type_and_place() -> None:
