@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from bnfold.errors import ModelError, RuntimeUnavailable
+from bnfold.errors import ModelError, RuntimeUnavailable, UsageError
 
 if find_spec("onnx_ir") is None:
     raise RuntimeUnavailable("bnfold.passes needs onnx_ir, which is not installed: pip install 'bnfold[ir]'")
@@ -79,9 +79,12 @@ class FoldPass(ir.passes.InPlacePass):
         """Run the pass, with what has to hold before and after it.
 
         Raises:
-            BnfoldError: as `bnfold.fold`.
+            BnfoldError: as `bnfold.fold`; something else was given than an `onnx_ir.Model`.
             onnx_ir.passes.PreconditionError, onnx_ir.passes.PostconditionError: as `requires` and `ensures`.
         """
+        if not isinstance(model_or_result, ir.Model | ir.passes.PassResult):
+            kind = type(model_or_result).__name__
+            raise UsageError(f"a pass takes an onnx_ir.Model, not {kind}; of a torch.onnx.ONNXProgram it is .model")
         result = super().__call__(model_or_result)
         assert isinstance(result, FoldPassResult), "it is what `call` gives"
         return result

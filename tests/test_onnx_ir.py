@@ -192,7 +192,7 @@ def two_layers(last: int = 4) -> ModelProto:
 @pytest.mark.parametrize("kind", TYPES, ids=TensorProto.DataType.Name)
 def test_a_constant_of_any_type_comes_through(kind: int, size: int, tmp_path: Path) -> None:
     numbers = np.random.default_rng(0).integers(0, 2, size)
-    values = [str(n).encode() for n in numbers] if kind == TensorProto.STRING else numbers
+    values: Any = [str(n).encode() for n in numbers] if kind == TensorProto.STRING else numbers
     proto = two_layers()
     proto.graph.initializer.append(helper.make_tensor("given", kind, [size], values))
     proto.graph.initializer[-1].metadata_props.add(key="unit", value="none")
@@ -324,6 +324,8 @@ def test_the_pass_works_among_others_and_stops_when_nothing_is_left() -> None:
 def test_options_are_those_of_fold_and_a_fold_that_raises_changes_nothing() -> None:
     with pytest.raises(bnfold.UsageError, match="there is no preference 'least'"):
         FoldPass(prefer="least")
+    with pytest.raises(bnfold.UsageError, match=r"a pass takes an onnx_ir\.Model, not ModelProto"):
+        FoldPass()(two_layers())  # type: ignore[arg-type]
     model = ir.from_proto(two_layers())
     before = ir.to_proto(model)
     result = FoldPass(skip=["bn"])(model)
