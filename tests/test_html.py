@@ -206,6 +206,14 @@ def test_a_fold_that_was_not_compared_says_so(run: Run, path: Path, tmp_path: Pa
     assert "Error along the graph" not in page.headings
 
 
+def test_a_model_in_which_nothing_folds_has_a_page(run: Run, tmp_path: Path) -> None:
+    onnx.save(graph_model("(float[N] x) => (float[N] y) { y = Relu(x) }"), tmp_path / "m.onnx")
+    assert run("fold", tmp_path / "m.onnx", "--html", tmp_path / "r.html").status == 0
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "Nothing was folded: the graph is as it came in." in page.words
+    assert "No BatchNormalization is left." in page.words
+
+
 def test_a_fold_that_differs_is_shown_and_not_written(run: Run, path: Path, tmp_path: Path) -> None:
     outcome = run("fold", path, "--rtol", "1e-30", "--html", tmp_path / "r.html")
     assert outcome.status == 1

@@ -142,6 +142,18 @@ def test_train_shows_its_epochs_and_its_fold(run: Run, folded: Path, tmp_path: P
     assert len(page.tables["Every affine that is gone"]) == len(page.tables["Every new BatchNormalization"]) > 0
 
 
+@pytest.mark.needs_more
+def test_a_training_has_its_page_in_python(folded: Path) -> None:
+    pytest.importorskip("torch", reason="trains")
+    image = normal(64, 1, 8, 8)
+    data = {"image": image, "target": (image.sum((1, 2, 3)) > 0).astype(np.int64)}
+    result = bnfold.train(folded, data, epochs=1)
+    page = Page(bnfold.to_html(result, name="x"))
+    assert page.headings[0] == "bnfold train: x"
+    (epoch,) = page.tables["Epochs; a star is the best so far"]
+    assert epoch["loss"] == f"{result.history.epochs[0].training.loss:.4f}"
+
+
 @pytest.mark.parametrize("command", ["inspect", "check", "insert"])
 def test_a_page_without_a_place_is_told_before_the_work(run: Run, path: Path, tmp_path: Path, command: str) -> None:
     models = [path, path] if command == "check" else [path]

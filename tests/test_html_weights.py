@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from pages import Page
-from support import graph_model, normal, statistics
+from support import graph_model, normal, statistics, text_model
 
 import bnfold
 from bnfold.model.constant import Constant
@@ -132,3 +132,37 @@ def test_a_weight_that_comes_from_a_constant_node_is_a_part_of_its_reader() -> N
     other.graph.node[0].attribute[0].t.CopyFrom(numpy_helper.from_array(normal(4, 3, 3, 3, seed=1), "W"))
     found = pair(side(model), side(other))
     assert [found.states[node] for node in found.before.graph.nodes()] == ["same", "changed"]
+
+
+BRANCHES = """<ir_version: 10, opset_import: ["" : 20, "f" : 1]>
+g (float[N,3] x, bool c) => (float[N,3] y, float[N,3] z) {
+  y = If(c) <
+    then_branch = t () => (float[N,3] a) { a = Mul(x, w) },
+    else_branch = e () => (float[N,3] b) { b = Relu(x) }
+  >
+  z = f.twice(x)
+}
+<domain: "f", opset_import: ["" : 20]> twice (u) => (v) { v = Add(u, u) }"""
+
+
+def test_nodes_of_bodies_and_functions_are_found_again() -> None:
+    one, other = (text_model(BRANCHES, w=np.full(3, weight, np.float32)) for weight in (1, 2))
+    found = pair(side(one), side(other))
+    assert [(node.op_type, found.states[node]) for node in found.before.graph.nodes()] == [
+        ("If", "same"),
+        ("twice", "same"),
+        ("Add", "same"),
+        ("Mul", "changed"),
+        ("Relu", "same"),
+    ]
+    other.graph.node.insert(0, helper.make_node("Identity", ["x"], ["i"]))
+    del other.functions[:]
+    other.graph.node.pop()
+    found = pair(side(one), side(other))
+    assert [(node.op_type, found.states[node]) for node in found.before.graph.nodes()] == [
+        ("If", "same"),
+        ("twice", "removed"),
+        ("Add", "removed"),
+        ("Mul", "changed"),
+        ("Relu", "same"),
+    ]

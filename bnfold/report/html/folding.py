@@ -54,10 +54,16 @@ def fold_page(
         "nodes": _nodes(result),
         "largest error": worst(report),
     }
-    verdict = Verdict("Not compared: the fold was not run.", "tight") if report is None else check_verdict(report)
+    verdict = _uncompared(result) if report is None else check_verdict(report)
     sections = [*fold_sections(result), *check_sections(report), timings_section(clock, runs)]
     versions = versions_section(None if report is None else report.versions, result.remarks)
     return page(f"bnfold fold: {name}", verdict, facts, [*sections, versions])
+
+
+def _uncompared(result: FoldResult) -> Verdict:
+    if not result:
+        return Verdict("Nothing was folded: the graph is as it came in.", "tight")
+    return Verdict("Not compared: the fold was not run.", "tight")
 
 
 def fold_sections(result: FoldResult) -> list[Section | None]:

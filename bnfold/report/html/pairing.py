@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,7 +12,7 @@ import numpy as np
 from bnfold.model.constant import Constant
 from bnfold.model.constants import Constants
 from bnfold.model.container import Container
-from bnfold.model.graph import Graph, Node, Scope
+from bnfold.model.graph import Graph, Node, Scope, subgraphs
 from bnfold.model.stored import blocks
 
 Key: TypeAlias = Callable[[Node], Hashable | None]
@@ -76,17 +76,40 @@ def pair(before: Side, after: Side) -> Pairing:
     Raises:
         ExternalDataError, ModelError: a constant can not be read.
     """
-    scopes = list(zip(before.graph.scopes, after.graph.scopes, strict=False))
-    if len(before.graph.scopes) != len(after.graph.scopes):
-        scopes = scopes[:1]  # bodies have come or gone: which is which, nobody knows
     after_of: dict[Node, Node] = {}
-    for one, other in scopes:
-        after_of |= _matched(one, other)
+    bodies = [_bodies(side.graph) for side in (before, after)]
+    pending = [(before.graph.main, after.graph.main), *_functions(before.graph, after.graph)]
+    while pending:
+        matched = _matched(*pending.pop())
+        after_of |= matched
+        for node, partner in matched.items():
+            pending += zip(bodies[0].get(node, ()), bodies[1].get(partner, ()), strict=False)
     after_of = {node: after_of[node] for node in before.graph.nodes() if node in after_of}
     states = dict.fromkeys(before.graph.nodes(), REMOVED) | dict.fromkeys(after.graph.nodes(), NEW)
     for node, partner in after_of.items():
         states[node] = states[partner] = SAME if _is_same(before, node, after, partner) else CHANGED
     return Pairing(before, after, after_of, states)
+
+
+def _bodies(graph: Graph) -> dict[Node, list[Scope]]:
+    """The scopes of the bodies that a node holds, which are numbered as they are met."""
+    found: dict[Node, list[Scope]] = {}
+    number = 1 + len(graph.model.functions)
+    for node in graph.nodes():
+        count = len(subgraphs(node.proto))
+        if count:
+            found[node] = graph.scopes[number : number + count]
+            number += count
+    return found
+
+
+def _functions(before: Graph, after: Graph) -> Iterator[tuple[Scope, Scope]]:
+    """The scopes of functions that both models have."""
+    ours, theirs = (
+        {(function.domain, function.name): graph.scopes[k] for k, function in enumerate(graph.model.functions, 1)}
+        for graph in (before, after)
+    )
+    return ((ours[name], theirs[name]) for name in ours if name in theirs)
 
 
 def _matched(before: Scope, after: Scope) -> dict[Node, Node]:
