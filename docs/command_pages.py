@@ -29,6 +29,9 @@ STATUSES = {
     INTERRUPTED: "interrupted; nothing was written. 128 + N for another signal N",
 }
 
+KINDS = {"<int>": "N", "INTEGER": "N", "<float>": "X", "FLOAT": "X"}
+"""What versions of typer call numbers, and how the page does, whichever made it."""
+
 
 def text() -> str:
     """The whole page."""
@@ -64,7 +67,7 @@ def _command(name: str) -> str:
     alone.command(name)(getattr(importlib.import_module(f"bnfold.cli.{name}"), name))
     command = typer.main.get_command(alone)
     context = typer.Context(command, info_name=f"bnfold {name}")
-    usage = " ".join(command.collect_usage_pieces(context))
+    usage = re.sub(r"[{}]", "", " ".join(command.collect_usage_pieces(context)))
     records = [(p.param_type_name, p.get_help_record(context)) for p in command.get_params(context)]
     parts = [f"\n## `bnfold {name}`\n\n{_plain(command.help or '')}\n\n```text\nbnfold {name} {usage}\n```\n"]
     for kind in ("argument", "option"):
@@ -74,6 +77,8 @@ def _command(name: str) -> str:
 
 
 def _row(spelled: str, meaning: str) -> str:
+    for word, kind in KINDS.items():
+        spelled = spelled.replace(word, kind)
     return f"| `{_cell(spelled)}` | {_cell(_plain(meaning))} |\n"
 
 
