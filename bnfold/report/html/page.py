@@ -20,11 +20,13 @@ class Section:
         name: by which links find it.
         title: its heading.
         body: what is in it.
+        pictures: how many there are in it that links lead to.
     """
 
     name: str
     title: str
     body: Markup
+    pictures: int = 0
 
 
 @dataclass(frozen=True)

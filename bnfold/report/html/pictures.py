@@ -109,13 +109,13 @@ def pictures(name: str, title: str, view: View, subjects: Sequence[Subject], wor
         return None
     rest = len(subjects) - len(drawn)
     limit = f"{rest} more are not drawn: the pictures of a page may take {ROOM // 1_000_000} MB." if rest else None
-    return Section(name, title, joined(paragraphs(words, limit), legend(view), drawn))
+    return Section(name, title, joined(paragraphs(words, limit), legend(view), drawn), len(drawn))
 
 
 def linked(label: str, number: int, section: Section | None) -> Markup:
     """The name of a node, and a link to its picture where the subject of that number, from 0 on, has got one."""
     code = tag("code", label)
-    if section is None or number >= section.body.count("<details"):
+    if section is None or number >= section.pictures:
         return code
     return tag("a", code, href=f"#{section.name}-{number + 1}")
 

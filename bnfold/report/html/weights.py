@@ -140,12 +140,12 @@ def extent_of(constant: Constant, node: Node, index: int) -> Extent:
 
 def _pieces(constant: Constant) -> Iterator[tuple[Array, tuple[slice, ...]]]:
     stored = constant.locate()
-    if stored is None:
-        values = np.asarray(constant.values)
-        yield values, (slice(None),) * values.ndim
+    if stored is not None:
+        yield from ((stored.read(block), block.part) for block in blocks(stored.shape))
         return
-    for block in blocks(stored.shape):
-        yield stored.read(block), block.part
+    values = np.asarray(constant.values)
+    parts = [block.part for block in blocks(values.shape)] if values.ndim else [()]
+    yield from ((values[part], part) for part in parts)  # what is computed with float64 takes room for a block
 
 
 def _channel_axis(constant: Constant, node: Node, index: int) -> int | None:
