@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from command_line import Run
+from command_line import Run, bnfold_process
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from pages import Page
 from support import MODELS, graph_model, needs_real_models, normal, statistics
@@ -340,6 +340,14 @@ def test_a_page_to_stdout_stands_there_alone(run: Run, path: Path) -> None:
     assert outcome.status == 0
     assert outcome.out.startswith("<!DOCTYPE html>\n")
     assert outcome.out.endswith("</html>\n")
+
+
+def test_a_page_to_stdout_is_utf_8_whatever_the_terminal_takes(path: Path) -> None:
+    outcome = bnfold_process("fold", path, "--no-check", "--html", "-", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert outcome.status == 0
+    (style,) = re.findall(r"<style>(.*?)</style>", outcome.out, re.DOTALL)
+    assert b64encode(sha256(style.encode()).digest()).decode() in outcome.out
+    assert "↕" in style
 
 
 def test_two_documents_do_not_both_go_to_stdout(run: Run, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 from bnfold.model.staging import replacing, target_errors
@@ -15,7 +16,7 @@ def write_page(text: str, target: str) -> None:
         TargetError: the file can not be written.
     """
     if target == "-":
-        sys.stdout.write(text)
+        _show(text)
         return
     with target_errors(target):
         place = Path(target)
@@ -24,3 +25,13 @@ def write_page(text: str, target: str) -> None:
             return
         with replacing(target) as file:
             file.write(text.encode())
+
+
+def _show(text: str) -> None:
+    """Write to stdout, as UTF-8 whatever the terminal takes: that is what the page says of itself."""
+    if not isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.write(text)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
