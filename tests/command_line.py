@@ -21,6 +21,12 @@ Run: TypeAlias = Callable[..., Outcome]
 
 def bnfold_process(*arguments: str | Path, **environment: str) -> Outcome:
     """The command line, in a process of its own."""
+    return bnfold_in(Path.cwd(), *arguments, **environment)
+
+
+def bnfold_in(place: Path, *arguments: str | Path, **environment: str) -> Outcome:
+    """The same, in a folder."""
     command = [sys.executable, "-m", "bnfold", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+    variables = {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=place, check=False)
     return Outcome(done.returncode, done.stdout, done.stderr)

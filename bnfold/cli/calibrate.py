@@ -10,6 +10,7 @@ import typer
 from bnfold.cli import options as shared
 from bnfold.cli.console import open_console, protect
 from bnfold.cli.data import batches_for, first_of, name_of_first
+from bnfold.cli.progress import showing_progress
 from bnfold.cli.writing import beside, write_sound
 from bnfold.errors import DifferenceFound
 
@@ -44,10 +45,10 @@ def calibrate(
 
     target = Path(output) if output else beside(model, "calibrated")
     protect((Path(model),), target, json)
-    batches = batches_for(model, data, batch_size)
-    result = calibrate_model(
-        model, batches, CalibrateOptions(sequential=sequential and not keep_statistics, keep_statistics=keep_statistics)
-    )
+    options = CalibrateOptions(sequential=sequential and not keep_statistics, keep_statistics=keep_statistics)
+    with showing_progress(f"calibrating {Path(model).name}") as progress:
+        batches = batches_for(model, data, batch_size, progress)
+        result = calibrate_model(model, batches, options)
     protect(result.container.files, target, json)
     console = open_console(quiet=json == "-")
     reports.calibrate_text(console, result, name=Path(model).name)

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import look_at_page, open_console, protect, showing_progress
+from bnfold.cli.console import look_at_page, open_console, protect
 from bnfold.cli.pages import runs_of
+from bnfold.cli.progress import showing_progress
 from bnfold.errors import DifferenceFound
 from bnfold.report.clock import Clock
 
@@ -50,7 +51,7 @@ def check(
     protect((Path(before), Path(after)), json, junit, html)
     look_at_page(html)
     clock, how = Clock(), shared.how_to_check(shape, data=data, seed=seed, tf32=tf32)
-    with clock.timing("check"), showing_progress() as progress:
+    with clock.timing("check"), showing_progress("loading") as progress:
         report = compare(
             before,
             after,

@@ -1,13 +1,11 @@
-"""Where a command writes: text and progress, and never over the files that it reads."""
+"""Where a command writes, and never over the files that it reads."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
 
 UNWRAPPED = 10_000
 """Columns of what is no terminal: a name that is looked for with grep stands on one line."""
-
-PATIENCE = 2.0
-"""Seconds before progress is shown."""
 
 
 def protect(files: Iterable[Path], *targets: str | Path | None) -> None:
@@ -90,26 +85,3 @@ def open_console(*, quiet: bool = False) -> Console:
 
     width = None if sys.stdout.isatty() else UNWRAPPED
     return Screen(quiet=quiet, highlight=False, soft_wrap=True, width=width)
-
-
-@contextmanager
-def showing_progress() -> Iterator[Callable[[str], None]]:
-    """A function that is told what is being done, and shows it where that takes long and somebody looks."""
-    from rich.console import Console
-    from rich.status import Status
-
-    from bnfold.report.printable import printable
-
-    status = Status("", console=Console(stderr=True))
-    begun = time.monotonic()
-    shown = sys.stderr.isatty()
-
-    def tell(doing: str) -> None:
-        status.update(printable(doing))
-        if shown and time.monotonic() - begun > PATIENCE:
-            status.start()
-
-    try:
-        yield tell
-    finally:
-        status.stop()

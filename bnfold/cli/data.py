@@ -7,14 +7,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bnfold.cli.progress import Tell
 from bnfold.errors import UsageError
 
 if TYPE_CHECKING:
     from bnfold.inserting.batches import Batches
 
 
-def batches_for(model: str, data: list[str] | None, size: int | None) -> Batches | None:
+def batches_for(model: str, data: list[str] | None, size: int | None, tell: Tell) -> Batches | None:
     """The data as batches of what the model takes; None where none are given.
+
+    Args:
+        model: the path of the model.
+        data: paths of data.
+        size: how many rows a batch has.
+        tell: told which batch is taken.
 
     Raises:
         UsageError: they do not fit, or a size is given for no data.
@@ -28,7 +35,9 @@ def batches_for(model: str, data: list[str] | None, size: int | None) -> Batches
     from bnfold.inserting.batches import as_batches
     from bnfold.runtime import open_session
 
-    return as_batches(list(data), open_session(model).inputs, size)
+    batches = as_batches(list(data), open_session(model).inputs, size)
+    batches.tell = lambda text: tell(f"measuring, {text}")
+    return batches
 
 
 @contextmanager

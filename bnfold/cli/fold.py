@@ -10,6 +10,7 @@ import typer
 from bnfold.cli import options as shared
 from bnfold.cli.console import files_of, look_at_page, open_console, protect
 from bnfold.cli.pages import runs_of
+from bnfold.cli.progress import showing_progress
 from bnfold.cli.targets import distinct, make_folder, processes_of, refuse_pipe, target_of
 from bnfold.cli.writing import write, write_proved
 from bnfold.errors import DifferenceFound
@@ -91,7 +92,7 @@ def fold(
 
     options = Options(freeze_initializers, prefer, tuple(only or ()), tuple(skip or ()), max_folds, residuals)
     clock = Clock()
-    with clock.timing("fold"):
+    with clock.timing("fold"), showing_progress(f"planning {Path(model).name}"):
         result = fold_model(model, options)
     protect((*result.container.data_files, *files_of(data or ())), target, json, html)
     protect((Path(model),), json, html)  # the target may be the model: what is written is proved beside it first

@@ -11,6 +11,7 @@ import typer
 from bnfold.cli import options as shared
 from bnfold.cli.console import look_at_page, open_console, protect
 from bnfold.cli.data import batches_for, first_of, name_of_first
+from bnfold.cli.progress import showing_progress
 from bnfold.cli.writing import beside, write, write_proved, write_sound
 from bnfold.errors import DifferenceFound
 from bnfold.report.clock import Clock
@@ -103,14 +104,15 @@ def insert(
     protect((Path(model),), target, json, html)
     look_at_page(html)
     clock = Clock()
-    batches = batches_for(model, data, batch_size)
-    with clock.timing("insert"):
-        result = insert_into(model, batches, options)
+    with showing_progress(f"inserting into {Path(model).name}") as progress:
+        batches = batches_for(model, data, batch_size, progress)
+        with clock.timing("insert"):
+            result = insert_into(model, batches, options)
     protect(result.container.files, target, json, html)
     console = open_console(quiet="-" in (json, html))
     reports.insert_text(console, result, name=Path(model).name)
     if dry_run and result:
-        console.print(reports.sites_table(result.inserted))
+        reports.sites_text(console, result.inserted)
     judged = {"rtol": rtol, "atol": atol, "allow_vacuous": allow_vacuous}
     how = shared.how_to_check(shape, provider=provider, seed=seed, locate=bool(html), **judged)
     with clock.timing("check and write"):

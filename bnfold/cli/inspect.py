@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bnfold.cli import options as shared
 from bnfold.cli.console import look_at_page, open_console, protect
+from bnfold.cli.progress import showing_progress
 
 
 def inspect(
@@ -16,7 +17,8 @@ def inspect(
     from bnfold.api import inspect as inspect_model
 
     look_at_page(html)
-    inspection = inspect_model(model, freeze_initializers=freeze_initializers)
+    with showing_progress(f"planning {Path(model).name}"):
+        inspection = inspect_model(model, freeze_initializers=freeze_initializers)
     protect((Path(model),), json, html)
     reports.inspect_text(open_console(quiet="-" in (json, html)), inspection)
     if json:

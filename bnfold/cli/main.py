@@ -109,8 +109,21 @@ def _fault() -> tuple[int, str]:
 
 
 def complain(text: str) -> None:
-    """Say on stderr what is wrong, on one line; where that takes nothing, the exit status has to do."""
+    """Say on stderr what is wrong, on one line, which a terminal gets broken between words.
+
+    Where stderr takes nothing, the exit status has to do.
+    """
     from bnfold.report.printable import printable
 
     with suppress(OSError):
-        print(f"bnfold: {printable(text)}", file=sys.stderr, flush=True)
+        print(_fitted(f"bnfold: {printable(text)}"), file=sys.stderr, flush=True)
+
+
+def _fitted(text: str) -> str:
+    if not sys.stderr.isatty():
+        return text
+    import shutil
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnfold.cli.console import PATIENCE, open_console, protect
+from bnfold.cli.console import open_console, protect
 from bnfold.cli.main import INTERRUPTED, complain
 from bnfold.cli.pages import INDEX, pages_of
 from bnfold.cli.pool import fold_all, interrupted
+from bnfold.cli.progress import PATIENCE, is_watched
 from bnfold.cli.signals import Ended
 from bnfold.cli.targets import cores, make_folder, targets_of
 from bnfold.report.many import Entry, many_json, many_text
@@ -97,7 +98,7 @@ def _fold(requests: Sequence[dict[str, Any]], processes: int, outcomes: list[Out
 @contextmanager
 def _bar(total: int) -> Iterator[Progress | None]:
     """A bar that is not begun yet; None where nobody looks."""
-    if not sys.stderr.isatty():
+    if not is_watched():
         yield None
         return
     from rich.console import Console

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from bnfold.cli import options as shared
 from bnfold.cli.console import open_console, protect
+from bnfold.cli.main import complain
 from bnfold.cli.places import Places
 from bnfold.cli.recording import recording
 from bnfold.cli.watching import watching
@@ -178,7 +178,7 @@ def _deliver(result: TrainResult, places: Places, model: str, clock: Clock) -> N
     if places.html:
         _write_page(result, places, model, clock)
     if result.history.diverged is not None:
-        print(f"bnfold: {result.history.diverged}", file=sys.stderr)
+        complain(result.history.diverged)
         raise typer.Exit(1)
 
 

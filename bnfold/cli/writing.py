@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnfold.cli.console import showing_progress
 from bnfold.cli.options import form_of
+from bnfold.cli.progress import showing_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +28,9 @@ def beside(model: str, kind: str) -> Path:
 
 def write(console: Console, result: Savable, target: Path, form: str = AS_IT_CAME) -> None:
     """Write a result without a proof."""
-    _remark(console, result.save(target, form))
+    with showing_progress(f"writing {target}"):
+        remarks = result.save(target, form)
+    _remark(console, remarks)
 
 
 def _remark(console: Console, remarks: Iterable[str]) -> None:
@@ -63,8 +66,9 @@ def write_proved(
     from bnfold import report as reports
     from bnfold.checking import check as compare
 
-    with result.staged(target, form) as work:
-        with showing_progress() as progress:
+    with ExitStack() as stack:
+        with showing_progress(f"writing {target}") as progress:
+            work = stack.enter_context(result.staged(target, form))
             report = _called(inputs, compare(before, work.model, progress=progress, **how))
         reports.check_text(console, replace(report, location=None))  # what a page is made of is no text
         if report and written is None:
@@ -93,8 +97,9 @@ def write_sound(
     from bnfold import report as reports
     from bnfold.checking import check as compare
 
-    with result.staged(target) as work:
-        with showing_progress() as progress:
+    with ExitStack() as stack:
+        with showing_progress(f"writing {target}") as progress:
+            work = stack.enter_context(result.staged(target))
             report = _called(inputs, compare(work.model, work.model, optimized=True, progress=progress, **how))
         reports.check_text(console, replace(report, location=None))
         if report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -24,6 +24,9 @@ class Batches(Iterable[Feeds]):
         ports: the inputs of the model.
         size: how many rows a batch has; `None` for each set as it is.
         remarks: what a reader should know of how the sets were made of files.
+
+    Attributes:
+        tell: told which batch is taken.
     """
 
     def __init__(
@@ -31,7 +34,9 @@ class Batches(Iterable[Feeds]):
     ) -> None:
         self.remarks = remarks
         self.is_read_once = isinstance(sets, Iterator)
+        self.tell: Callable[[str], None] = lambda text: None
         self._is_used_up = False
+        self._passes = 0
         self._sets = sets
         self._ports = ports
         self._size = size
@@ -45,7 +50,15 @@ class Batches(Iterable[Feeds]):
         if self._is_used_up:
             raise UsageError("the data are an iterator that has been read to its end; give a list, or files")
         self._is_used_up = self.is_read_once
-        return batches_of(self._fitted(), self._ports, self._size)
+        self._passes += 1
+        return self._told(batches_of(self._fitted(), self._ports, self._size))
+
+    def _told(self, batches: Iterator[Feeds]) -> Iterator[Feeds]:
+        """The batches, and a word for each."""
+        again = f", pass {self._passes}" if self._passes > 1 else ""
+        for number, batch in enumerate(batches, 1):
+            self.tell(f"batch {number}{again}")
+            yield batch
 
     def _fitted(self) -> Iterator[Feeds]:
         number = 0

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bnfold.report.html.several import many_page
     from bnfold.report.html.training import train_page
     from bnfold.report.html.writing import write_page
-    from bnfold.report.insertion import calibrate_text, insert_text, sites_table
+    from bnfold.report.insertion import calibrate_text, insert_text, sites_text
     from bnfold.report.junit import write_junit
     from bnfold.report.training import epoch_json, epoch_line, step_words, train_json, train_text
 
@@ -55,7 +55,7 @@ _PARTS = {
     "html.several": ("many_page",),
     "html.training": ("train_page",),
     "html.writing": ("write_page",),
-    "insertion": ("calibrate_text", "insert_text", "sites_table"),
+    "insertion": ("calibrate_text", "insert_text", "sites_text"),
     "junit": ("write_junit",),
     "training": ("epoch_json", "epoch_line", "step_words", "train_json", "train_text"),
 }
@@ -93,7 +93,7 @@ __all__ = [
     "inspect_text",
     "many_page",
     "refuse_curves",
-    "sites_table",
+    "sites_text",
     "step_words",
     "train_json",
     "train_page",

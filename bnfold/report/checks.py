@@ -13,11 +13,12 @@ from bnfold.runtime import describe_placement
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
     from bnfold.checking import CheckReport, Comparison, OutputComparison
     from bnfold.checking.location import Location
     from bnfold.checking.truth import Truth
+    from bnfold.report.tables import Cell
 
 
 _COLOURS = {EQUAL: "green", RESCALED: "yellow", DIFFERENT: "red"}
@@ -48,7 +49,9 @@ def check_table(report: CheckReport) -> str:
     from rich.console import Console
 
     text = StringIO()
-    check_text(Console(file=text, width=_WIDTH, highlight=False, soft_wrap=True, no_color=True), report)
+    check_text(
+        Console(file=text, width=_WIDTH, force_terminal=False, highlight=False, soft_wrap=True, no_color=True), report
+    )
     return text.getvalue().rstrip()
 
 
@@ -62,59 +65,68 @@ def _comparison_text(console: Console, comparison: Comparison) -> None:
         ("after", comparison.placement_after, matchup.after),
     ):
         console.print(escape(f"  {label}: {describe_placement(placement, provider)}"))
-    console.print(_outputs_table(comparison.outputs))
+    _outputs_table(console, comparison.outputs)
     for output in comparison.outputs:
         console.print(escape(f"  {output.name}: {_statistics(output)}"))
     for basis in dict.fromkeys(output.basis for output in comparison.outputs):
         console.print(escape(f"  tolerance: {basis}"))
 
 
-def _outputs_table(outputs: Sequence[OutputComparison]) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
+def _outputs_table(console: Console, outputs: Sequence[OutputComparison]) -> None:
+    from bnfold.report.tables import name, number, print_table
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("output", overflow="fold")
-    for heading in ("max |y-y'|", "noise", "tolerance", "over max|y|", ""):
-        table.add_column(heading, justify="right")
-    for output in outputs:
-        numbers = (output.max_abs, output.noise, output.tolerance, output.rel_to_max)
-        table.add_row(escape(output.name), *(f"{number:.2e}" for number in numbers), _verdict(output))
-    return table
+    columns = [name("output"), number("max |y-y'|"), number("noise", leaves=0), number("tolerance")]
+    rows: list[Sequence[Cell]] = [
+        (
+            output.name,
+            *_numbers(output.max_abs, output.noise, output.tolerance, output.rel_to_max),
+            _verdict(output),
+        )
+        for output in outputs
+    ]
+    print_table(console, [*columns, number("over max|y|", leaves=1), number("")], rows)
+
+
+def _numbers(*values: float) -> list[str]:
+    return [f"{value:.2e}" for value in values]
 
 
 def _truths_text(console: Console, truths: Sequence[Truth]) -> None:
     """How far each model is from the original in float64."""
-    from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("distance from float64", overflow="fold")
-    for heading in ("before", "after", "constants", ""):
-        table.add_column(heading, justify="right")
-    for truth in truths:
-        numbers = (truth.before, truth.after, truth.exact)
-        verdict = "[green]as near[/]" if truth.ok else "[red]further[/]"
-        table.add_row(escape(truth.name), *(f"{number:.2e}" for number in numbers), verdict)
-    console.print(table)
+    from bnfold.report.tables import name, number, print_table
+
+    columns = [name("distance from float64"), number("before"), number("after"), number("constants", leaves=0)]
+    rows: list[Sequence[Cell]] = [
+        (
+            truth.name,
+            *_numbers(truth.before, truth.after, truth.exact),
+            Text("as near", "green") if truth.ok else Text("further", "red"),
+        )
+        for truth in truths
+    ]
+    print_table(console, [*columns, number("")], rows)
 
 
 def _location_text(console: Console, location: Location) -> None:
     """Where the graphs part, and the error along the way there."""
     from rich.markup import escape
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("tensor", "made by"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("max |t-t'|", "tolerance", "over max|t|", ""):
-        table.add_column(heading, justify="right")
-    for error in location.tensors:
-        numbers = (error.max_abs, error.tolerance, error.rel_to_max)
-        colour = _COLOURS[error.state]
-        texts = (escape(error.name), escape(error.producer), *(f"{number:.2e}" for number in numbers))
-        table.add_row(*texts, f"[{colour}]{error.state}[/]")
-    console.print(table)
+    from bnfold.report.tables import name, number, print_table
+
+    columns = [name("tensor"), name("made by"), number("max |t-t'|"), number("tolerance", leaves=1)]
+    rows: list[Sequence[Cell]] = [
+        (
+            error.name,
+            error.producer,
+            *_numbers(error.max_abs, error.tolerance, error.rel_to_max),
+            Text(error.state, _COLOURS[error.state]),
+        )
+        for error in location.tensors
+    ]
+    print_table(console, [*columns, number("over max|t|", leaves=0), number("")], rows)
     console.print(escape(location.sentence))
 
 
@@ -138,10 +150,12 @@ def rounded_up(value: float) -> str:
     return text if not isfinite(value) or float(text) >= value else f"{value + 10.0 ** (int(text[4:]) - 1) / 2:.1e}"
 
 
-def _verdict(output: OutputComparison) -> str:
+def _verdict(output: OutputComparison) -> Text:
+    from rich.text import Text
+
     if output.ok:
-        return "[green]equal[/]"
-    return "[yellow]vacuous[/]" if output.equal else "[red]different[/]"
+        return Text("equal", "green")
+    return Text("vacuous", "yellow") if output.equal else Text("different", "red")
 
 
 def describe_failure(report: CheckReport) -> str:

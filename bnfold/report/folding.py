@@ -48,21 +48,31 @@ def describe_kept(result: FoldResult) -> str:
 
 
 def inspect_text(console: Console, inspection: Inspection) -> None:
-    """A table of every affine: node, operator, channels, what would happen to it, and why."""
-    from rich.markup import escape
-    from rich.table import Table
+    """A table of every affine: node, operator, channels, what would happen to it, and why.
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("node", overflow="fold")
-    table.add_column("operator")
-    table.add_column("channels", justify="right")
-    table.add_column("what, and why", overflow="fold")
-    for info in inspection:
-        table.add_row(escape(info.node), info.op_type, str(info.channels or "?"), escape(_fate(info)))
-    console.print(table if inspection else "no affine in this graph")
+    A terminal is too narrow for reasons in a table: there they stand below.
+    """
+    from rich.markup import escape
+
+    from bnfold.report.tables import Column, is_narrow, name, number, print_table
+
+    if not inspection:
+        console.print("no affine in this graph")
+        return
+    narrow = is_narrow(console)
+    fate = _short_fate if narrow else _fate
+    columns = [name("node"), Column("operator"), number("channels", leaves=0)]
+    last = name("folds into") if narrow else Column("what, and why")
+    rows = [(info.node, info.op_type, str(info.channels or "?"), fate(info)) for info in inspection]
+    print_table(console, [*columns, last], rows)
+    for info in inspection if narrow else ():
+        if not info.folds:
+            console.print(f"  [yellow]stays[/] {escape(info.node)}: {escape(info.reason)} \\[{info.code}]")
 
 
 def _fate(info: AffineInfo) -> str:
-    if info.folds:
-        return f"folds into {', '.join(info.into)}"
-    return f"stays: {info.reason} [{info.code}]"
+    return f"folds into {', '.join(info.into)}" if info.folds else f"stays: {info.reason} [{info.code}]"
+
+
+def _short_fate(info: AffineInfo) -> str:
+    return ", ".join(info.into) if info.folds else f"stays [{info.code}]"

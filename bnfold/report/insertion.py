@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
-    from rich.table import Table
 
     from bnfold.inserting.calibrate import CalibrateResult
     from bnfold.inserting.estimates import Calibrated
@@ -33,19 +32,13 @@ def insert_text(console: Console, result: InsertResult, *, name: str) -> None:
         console.print(f"  [cyan]note[/] {escape(remark)}")
 
 
-def sites_table(inserted: Sequence[Inserted]) -> Table:
+def sites_text(console: Console, inserted: Sequence[Inserted]) -> None:
     """The places, one per row."""
-    from rich.markup import escape
-    from rich.table import Table
+    from bnfold.report.tables import Column, name, number, print_table
 
-    table = Table(box=None, pad_edge=False)
-    for heading in ("behind", "operator"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("channels", justify="right")
-    table.add_column("BatchNormalization", overflow="fold")
-    for entry in inserted:
-        table.add_row(escape(entry.behind), entry.op_type, str(entry.channels), escape(entry.node))
-    return table
+    columns = [name("behind"), Column("operator", leaves=1), number("channels", leaves=0), name("BatchNormalization")]
+    rows = [(entry.behind, entry.op_type, str(entry.channels), entry.node) for entry in inserted]
+    print_table(console, columns, rows)
 
 
 def calibrate_text(console: Console, result: CalibrateResult, *, name: str) -> None:
@@ -55,28 +48,24 @@ def calibrate_text(console: Console, result: CalibrateResult, *, name: str) -> N
     total = len(result.calibrated) + len(result.skipped)
     console.print(escape(f"{name}: {len(result.calibrated)} of {total} BatchNormalizations calibrated"))
     if result.calibrated:
-        console.print(_moved_table(result.calibrated))
+        _moved_text(console, result.calibrated)
     _skipped_text(console, result.skipped)
     for remark in result.remarks:
         console.print(f"  [cyan]note[/] {escape(remark)}")
 
 
-def _moved_table(calibrated: Sequence[Calibrated]) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
+def _moved_text(console: Console, calibrated: Sequence[Calibrated]) -> None:
+    from bnfold.report.tables import Column, name, number, print_table
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("node", overflow="fold")
-    for heading in ("channels", "mean moved", "variance x"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
-    for entry in calibrated:
-        ratio = f"{entry.smallest_ratio:.3g} to {entry.largest_ratio:.3g}"
-        words = ", ".join(
-            [*(["was training"] if entry.was_training else []), *([f"{entry.dead} dead"] if entry.dead else [])]
-        )
-        table.add_row(escape(entry.node), str(entry.channels), f"{entry.moved:.3g} sigma", ratio, words)
-    return table
+    columns = [name("node"), number("channels", leaves=0), number("mean moved"), number("variance x"), Column("")]
+    print_table(console, columns, [_moved(entry) for entry in calibrated])
+
+
+def _moved(entry: Calibrated) -> Sequence[str]:
+    ratio = f"{entry.smallest_ratio:.3g} to {entry.largest_ratio:.3g}"
+    words = ["was training"] if entry.was_training else []
+    words += [f"{entry.dead} dead"] if entry.dead else []
+    return entry.node, str(entry.channels), f"{entry.moved:.3g} sigma", ratio, ", ".join(words)
 
 
 def _skipped_text(console: Console, skipped: Sequence[Skipped]) -> None:

@@ -12,6 +12,7 @@ from bnfold.report.documents import SCHEMA
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 
 class Entry(NamedTuple):
@@ -69,19 +70,15 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 
 def many_text(console: Console, entries: Sequence[Entry]) -> None:
     """A table of every model: what was folded, what stayed and why, how exact the result is, and where."""
-    from rich.markup import escape
-    from rich.table import Table
+    from bnfold.report.tables import Column, name, number, print_table
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("model", overflow="fold")
-    table.add_column("folded", no_wrap=True)
-    table.add_column("stays", overflow="fold")
-    table.add_column("error", justify="right", no_wrap=True)
-    table.add_column("written", overflow="fold")
+    columns = [name("model"), Column("folded"), name("stays"), number("error"), name("written")]
     labels, folder = _labels(entries), _folder(entries)
-    for entry, label in zip(entries, labels, strict=True):
-        table.add_row(escape(label), share(entry), codes_of(entry), largest_error(entry), _place(entry, folder))
-    console.print(table)
+    rows = [
+        (label, share(entry), codes_of(entry), largest_error(entry), _place(entry, folder))
+        for entry, label in zip(entries, labels, strict=True)
+    ]
+    print_table(console, columns, rows)
     if any(entry.document and entry.document["check"] for entry in entries):
         console.print("error: the largest of all outputs, over what is tolerated there")
     console.print(_summary(entries, folder), markup=False)
@@ -140,12 +137,12 @@ def _largest(errors: Sequence[float]) -> str:
     return f"{max(errors, default=0.0):.2g}"
 
 
-def _place(entry: Entry, folder: str | None) -> str:
-    from rich.markup import escape
+def _place(entry: Entry, folder: str | None) -> str | Text:
+    from rich.text import Text
 
     if entry.written is not None:
-        return escape(entry.written if folder is None else PurePath(entry.written).name)
-    return "[red]not written[/]" if entry.document else "[red]failed[/]"
+        return entry.written if folder is None else PurePath(entry.written).name
+    return Text("not written" if entry.document else "failed", "red")
 
 
 def _summary(entries: Sequence[Entry], folder: str | None) -> str:

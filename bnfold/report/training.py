@@ -20,19 +20,17 @@ if TYPE_CHECKING:
 def train_text(console: Console, result: TrainResult, *, name: str) -> None:
     """What was put in, how good the model was along the way, and the proof of its fold."""
     from rich.markup import escape
-    from rich.table import Table
 
     from bnfold.report.checks import check_text
+    from bnfold.report.tables import Column, number, print_table
 
     count = 0 if result.inserted is None else len(result.inserted.inserted)
     console.print(escape(f"{name}: {count} BatchNormalizations inserted, {len(result.history.epochs)} epochs trained"))
-    table = Table(box=None, pad_edge=False)
-    table.add_column("on the validation data")
-    for heading in ("loss", "accuracy"):
-        table.add_column(heading, justify="right")
-    for words, score in stages(result):
-        table.add_row(words, f"{score.loss:.4f}", "" if score.accuracy is None else f"{score.accuracy:.4f}")
-    console.print(table)
+    rows = [
+        (words, f"{score.loss:.4f}", "" if score.accuracy is None else f"{score.accuracy:.4f}")
+        for words, score in stages(result)
+    ]
+    print_table(console, [Column("on the validation data"), number("loss"), number("accuracy")], rows)
     check_text(console, result.report)
     if result.agreement is not None:
         console.print(f"trained and folded model name the same class in {100 * result.agreement:.4g} % of the examples")
