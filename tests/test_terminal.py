@@ -202,7 +202,7 @@ def test_what_is_piped_has_no_escapes(place: Path, command: Sequence[str]) -> No
 def test_only_the_stream_that_is_a_terminal_gets_escapes(place: Path, streams: str) -> None:
     shown = on_terminal(["fold", "stays.onnx", "--no-residuals"], place, streams=streams)
     assert "\x1b" not in shown.piped
-    assert bool(shown.escapes) == (streams == "stdout")
+    assert bool(shown.colours) == (streams == "stdout")
 
 
 def test_colour_that_is_asked_for_comes_into_a_pipe_and_nothing_else_changes(place: Path) -> None:

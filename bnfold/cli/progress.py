@@ -77,12 +77,20 @@ class _Line(threading.Thread):
 
         from bnfold.report.printable import printable
 
-        console, spinner = Console(stderr=True, highlight=False), Spinner("dots")
-        with Live(
-            console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-        ) as live:
+        def text() -> Text:
+            seconds = time.monotonic() - self._begun
+            return Text(f"{printable(self._doing)}  {seconds:.0f} s", no_wrap=True, overflow="ellipsis")
+
+        console, spinner = Console(stderr=True, highlight=False), Spinner("dots", text())
+        live = Live(
+            spinner,
+            console=console,
+            transient=True,
+            auto_refresh=False,
+            redirect_stdout=False,  # these are the main thread's
+            redirect_stderr=False,
+        )
+        with live:
             while not self._ended.wait(INTERVAL):
-                seconds = time.monotonic() - self._begun
-                text = Text(f"{printable(self._doing)}  {seconds:.0f} s", no_wrap=True, overflow="ellipsis")
-                spinner.update(text=text)
-                live.update(spinner, refresh=True)
+                spinner.update(text=text())
+                live.refresh()
