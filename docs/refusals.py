@@ -37,7 +37,8 @@ their constants are
 ```
 
 An affine that can go neither way has two reasons, first the one towards the inputs, then the one towards the outputs;
-its code is that of the first.
+its code is that of the first. [Rules](reference/rules.md) has the conditions of every operator, and the codes that
+it may refuse with.
 """
 
 CONSTANTS = {
