@@ -17,7 +17,6 @@ import argparse
 import pickle
 import sys
 import time
-import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 from math import ceil
@@ -26,8 +25,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from campaigns import symptom, told
 from onnx import TensorProto
-from random_graphs.check import Vacuous
 from random_networks import Network, build
 from random_networks.build import MOST_TRIES
 from random_networks.properties import Report, examine
@@ -89,30 +88,19 @@ def levels_of(number: int) -> tuple[str, ...]:
 
 def tried(seed: int, number: int, most: int | None = None) -> tuple[Network, Report] | str | None:
     """A network and what became of it, or what does not hold of it; `None` when nothing can be told."""
-    try:
-        network = build(seed, number=number, most=most)
-        return network, examine(network, number, levels=levels_of(number))
-    except Vacuous:
-        return None
-    except AssertionError as error:
-        return str(error)
-    except Exception as error:  # noqa: BLE001 (a crash is a failure like any other, whatever it is)
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__} in {where.filename.rsplit('/', 1)[-1]}:{where.lineno}: {error}"
+    return told(lambda: _examined(build(seed, number=number, most=most), number))
+
+
+def _examined(network: Network, number: int) -> tuple[Network, Report]:
+    return network, examine(network, number, levels=levels_of(number))
 
 
 def fewest_blocks(seed: int, number: int, failure: str) -> int | None:
     """How many blocks the network needs to fail in that way; `None` where it needs all."""
     for most in range(MOST_TRIES):
-        outcome = tried(seed, number, most)
-        if isinstance(outcome, str) and _symptom(outcome) == _symptom(failure):
+        if symptom(tried(seed, number, most)) == symptom(failure):
             return most
     return None
-
-
-def _symptom(failure: str) -> str:
-    """A failure without its numbers."""
-    return "".join(c for c in failure if not c.isdigit())[:30]
 
 
 def campaign(seed: int, tally: Tally, stop: int, minutes: float = float("inf"), state: Path | None = None) -> None:

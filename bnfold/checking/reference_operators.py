@@ -50,6 +50,25 @@ def _normalized(x: Array, scale: Array, bias: Array, mean: Array, var: Array) ->
     return np.asarray(scale * (x - mean) / np.sqrt(var) + bias)
 
 
+class GroupNormalization(OpRun):
+    """Scale and bias per group or per channel (ONNX GroupNormalization-18 and -21).
+
+    onnx.reference has it as a function that can not be made where no type is inferred, as in bodies.
+    """
+
+    op_domain = ""
+
+    def _run(self, x: Array, scale: Array, bias: Array, **attributes: Attribute) -> tuple[Array]:
+        groups, channels = int(attributes["num_groups"]), x.shape[1]
+        rows = x.reshape(x.shape[0], groups, -1)  # [N, C, *S] -> [N, G, C/G * S]
+        epsilon = np.float64(np.float32(1e-5 if attributes.get("epsilon") is None else attributes["epsilon"]))
+        spread = np.sqrt(rows.var(2, keepdims=True) + epsilon)
+        normalized = ((rows - rows.mean(2, keepdims=True)) / spread).reshape(x.shape)
+        shape = (-1,) + (1,) * (x.ndim - 2)  # [C] -> [C, 1, ..., 1]
+        scale, bias = (np.repeat(values, channels // values.size).reshape(shape) for values in (scale, bias))
+        return (np.asarray(scale * normalized + bias),)
+
+
 class Upsample(OpRun):
     """Nearest, by whole factors (ONNX Upsample-7 and -9)."""
 
@@ -84,6 +103,7 @@ OPERATORS: list[type[OpRun]] = [
     GlobalAveragePool,
     GlobalLpPool,
     GlobalMaxPool,
+    GroupNormalization,
     LpPool,
     MaxPool,
     Resize,

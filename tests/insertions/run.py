@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,14 +15,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from campaigns import fewest, parts, told
 from random_graphs import build
-from random_graphs.check import Vacuous
 from random_graphs.run import drawn
 
 from bnfold.inserting.options import BIASES, POSITIONS, Options
 from insertions.properties import Report, examine
-
-CHUNK = 50
 
 
 @dataclass
@@ -61,36 +58,13 @@ def options_of(seed: int) -> Options:
 
 def tried(steps: Sequence[str], seed: int) -> Report | str | None:
     """What became of a graph, or what does not hold of it; None when nothing can be told."""
-    try:
-        return examine(build(steps, seed), options_of(seed))
-    except Vacuous:
-        return None
-    except AssertionError as error:
-        return str(error)
-    except Exception as error:  # noqa: BLE001 (a crash is a failure like any other, whatever it is)
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__} in {where.filename.rsplit('/', 1)[-1]}:{where.lineno}: {error}"
+    return told(lambda: examine(build(steps, seed), options_of(seed)))
 
 
 def failure(steps: Sequence[str], seed: int) -> str | None:
     """What does not hold of that graph; None when all does, or nothing can be told."""
     outcome = tried(steps, seed)
     return outcome if isinstance(outcome, str) else None
-
-
-def shrunk(steps: list[str], seed: int) -> list[str]:
-    """The fewest of the steps that still fail in that way."""
-    symptom = _symptom(failure(steps, seed))
-    for k in range(len(steps)):
-        fewer = steps[:k] + steps[k + 1 :]
-        if symptom and _symptom(failure(fewer, seed)) == symptom:
-            return shrunk(fewer, seed)
-    return steps
-
-
-def _symptom(text: str | None) -> str:
-    """A failure without its numbers."""
-    return "" if text is None else "".join(c for c in text if not c.isdigit())[:24]
 
 
 def campaign(numbers: range, seed: int) -> Tally:
@@ -103,8 +77,8 @@ def campaign(numbers: range, seed: int) -> Tally:
         if outcome is None:
             tally.counts["vacuous"] += 1
         elif isinstance(outcome, str):
-            fewest = shrunk(steps, own)
-            tally.failures.append(f"{failure(fewest, own)}\n    failure({fewest}, {own})")
+            few = fewest(steps, partial(tried, seed=own))
+            tally.failures.append(f"{failure(few, own)}\n    failure({few}, {own})")
         else:
             tally.note(outcome)
     return tally
@@ -119,10 +93,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
     total, started = Tally(), time.perf_counter()
-    stop = given.start + given.count
-    parts = [range(at, min(at + CHUNK, stop)) for at in range(given.start, stop, CHUNK)]
     with ProcessPoolExecutor(given.jobs) as pool:
-        for part in pool.map(partial(campaign, seed=given.seed), parts):
+        for part in pool.map(partial(campaign, seed=given.seed), parts(given.start, given.count)):
             total.add(part)
             print(*part.failures, sep="\n", end="\n" if part.failures else "", flush=True)
     _summary(total, time.perf_counter() - started, given.seed)

@@ -8,12 +8,13 @@ from random_graphs import (  # importing a module of steps registers them
     dense,
     joining,
     layout,
+    normalizing,
     pointwise,
     pooling,
 )
 from random_graphs.build import Built, build
 from random_graphs.steps import KEEPING, STEPS
 
-MODULES = (affines, bodies, convolution, cropping, dense, joining, layout, pointwise, pooling)
+MODULES = (affines, bodies, convolution, cropping, dense, joining, layout, normalizing, pointwise, pooling)
 
 __all__ = ["KEEPING", "MODULES", "STEPS", "Built", "build"]

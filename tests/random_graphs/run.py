@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,11 +16,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from campaigns import fewest, parts, told
 
 from random_graphs import STEPS, Built, build
-from random_graphs.check import Report, Vacuous, examine
+from random_graphs.check import Report, examine
 
-CHUNK = 50
 MOST_STEPS = 9
 BETWEEN = 0.35
 """How many graphs are one step between a linear operator and an affine: what a map needs to get through to it."""
@@ -80,31 +79,11 @@ def failure(steps: Sequence[str], seed: int, **options: Any) -> str | None:
 
 def tried(steps: Sequence[str], seed: int, **options: Any) -> tuple[Built, Report] | str | None:
     """A graph and what became of it, or what does not hold of it; None when nothing can be told."""
-    try:
-        built = build(steps, seed)
-        return built, examine(built, **options)
-    except Vacuous:
-        return None
-    except AssertionError as error:
-        return str(error)
-    except Exception as error:  # noqa: BLE001 (a crash is a failure like any other, whatever it is)
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{type(error).__name__} in {where.filename.rsplit('/', 1)[-1]}:{where.lineno}: {error}"
+    return told(lambda: _examined(build(steps, seed), **options))
 
 
-def shrunk(steps: list[str], seed: int, **options: Any) -> list[str]:
-    """The fewest of the steps that still fail in that way."""
-    symptom = _symptom(failure(steps, seed, **options))
-    for k in range(len(steps)):
-        fewer = steps[:k] + steps[k + 1 :]
-        if symptom and _symptom(failure(fewer, seed, **options)) == symptom:
-            return shrunk(fewer, seed, **options)
-    return steps
-
-
-def _symptom(text: str | None) -> str:
-    """A failure without its numbers."""
-    return "" if text is None else "".join(c for c in text if not c.isdigit())[:30]
+def _examined(built: Built, **options: Any) -> tuple[Built, Report]:
+    return built, examine(built, **options)
 
 
 def campaign(numbers: range, seed: int, own_type_every: int, options: dict[str, Any]) -> Tally:
@@ -118,8 +97,8 @@ def campaign(numbers: range, seed: int, own_type_every: int, options: dict[str, 
         if outcome is None:
             tally.vacuous += 1
         elif isinstance(outcome, str):
-            fewest = shrunk(steps, own, **kwargs)
-            tally.failures.append(f"{failure(fewest, own, **kwargs)}\n    failure({fewest}, {own}, **{kwargs})")
+            few = fewest(steps, partial(tried, seed=own, **kwargs))
+            tally.failures.append(f"{failure(few, own, **kwargs)}\n    failure({few}, {own}, **{kwargs})")
         else:
             built, report = outcome
             _note(tally, built.used, f"opset {built.options.opset}", report)
@@ -146,11 +125,9 @@ def main() -> int:
     options: dict[str, Any] = {} if given.prefer is None else {"prefer": given.prefer}
     options |= {"smaller": given.prefer in (None, "speed"), "again": not given.no_again}
     total, started = Tally(), time.perf_counter()
-    stop = given.start + given.count
-    parts = [range(at, min(at + CHUNK, stop)) for at in range(given.start, stop, CHUNK)]
     work = partial(campaign, seed=given.seed, own_type_every=given.own_type_every, options=options)
     with ProcessPoolExecutor(given.jobs) as pool:
-        for part in pool.map(work, parts):
+        for part in pool.map(work, parts(given.start, given.count)):
             total.add(part)
             print(*part.failures, sep="\n", end="\n" if part.failures else "", flush=True)
             _progress(total, started)
