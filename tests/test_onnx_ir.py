@@ -83,21 +83,37 @@ def read(model: ModelProto) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:onnx_ir")
+@pytest.mark.parametrize("prefer", ["speed", "no-batchnorm"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
-def test_every_case_of_the_corpus_folds_as_its_proto_does_and_so_in_place(case: Case) -> None:
+def test_every_case_of_the_corpus_folds_as_its_proto_does_and_so_in_place(case: Case, prefer: str) -> None:
     model = read(case.build())
     before = ir.to_proto(model)
-    expected = bnfold.fold(before, freeze_initializers=case.freeze)
-    result = bnfold.fold(model, freeze_initializers=case.freeze)
+    expected = bnfold.fold(before, freeze_initializers=case.freeze, prefer=prefer)
+    result = bnfold.fold(model, freeze_initializers=case.freeze, prefer=prefer)
     assert ir.to_proto(model) == before, "fold changed what the caller passed"
     assert result.folded == expected.folded
     assert [entry.code for entry in result.kept] == [entry.code for entry in expected.kept]
     assert said(ir.to_proto(result.model)) == said(expected.model)
     assert passes_checker(ir.to_proto(result.model)) or not passes_checker(before)
-    done = FoldPass(freeze_initializers=case.freeze)(model)
+    done = FoldPass(freeze_initializers=case.freeze, prefer=prefer)(model)
     assert done.model is model
     assert done.modified == bool(expected)
     assert said(ir.to_proto(model)) == said(ir.to_proto(result.model))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.family == "subgraphs"], ids=lambda case: case.label)
+def test_weights_of_bodies_may_lie_in_files(case: Case, tmp_path: Path) -> None:
+    ir.save(ir.from_proto(case.build()), tmp_path / "m.onnx", external_data="m.data", size_threshold_bytes=0)
+    model = ir.load(tmp_path / "m.onnx")
+    held = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
+    assert any(isinstance(tensor, ir.ExternalTensor) for tensor in held)
+    expected = bnfold.fold(case.build())
+    assert FoldPass()(model).modified == bool(expected)
+    (tmp_path / "to").mkdir()
+    ir.save(model, tmp_path / "to" / "m.onnx", external_data="m.data", size_threshold_bytes=0)
+    made = ir.to_proto(ir.load(tmp_path / "to" / "m.onnx"))
+    assert [node.op_type for node in made.graph.node] == [node.op_type for node in expected.model.graph.node]
+    bnfold.assert_equivalent(case.build(), tmp_path / "to" / "m.onnx")
 
 
 @needs_real_models
@@ -307,6 +323,19 @@ def test_names_that_do_not_say_which_value_is_meant_are_refused_and_nothing_is_c
     assert ir.to_proto(model) == before
     common.NameFixPass()(model)
     assert FoldPass()(model).modified
+
+
+def test_a_value_from_nowhere_and_an_initializer_without_values_are_refused() -> None:
+    model = ir.from_proto(two_layers())
+    model.graph.node("relu").replace_input_with(0, ir.Value(name="n"))
+    with pytest.raises(
+        bnfold.ModelError, match=r"node 'relu' \(Relu\) reads a value called 'n', and another value has"
+    ):
+        bnfold.fold(model)
+    model = ir.from_proto(two_layers())
+    model.graph.initializers["W"].const_value = None
+    with pytest.raises(bnfold.ModelError, match="initializer 'W' of the onnx_ir model has no values"):
+        bnfold.fold(model)
 
 
 def test_the_pass_works_among_others_and_stops_when_nothing_is_left() -> None:

@@ -45,9 +45,6 @@ def _functions(model: ir.Model, before: ModelProto, after: ModelProto, nodes: Se
     for key in were.keys() - are.keys():
         del model.functions[key]
     for key, message in are.items():
-        if key not in were:
-            model.functions[key] = ir.serde.deserialize_function(message)
-            continue
         function = model.functions[key]
         function.opset_imports.update({entry.domain: entry.version for entry in message.opset_import})
         ScopeEdit(function.graph, were[key], message, nodes).carry_over()
