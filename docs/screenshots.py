@@ -20,12 +20,13 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 
-DESK = {"viewport": {"width": 1000, "height": 1250}}
+DESK = {"viewport": {"width": 1000, "height": 1600}}
+LOWER = {"viewport": {"width": 1000, "height": 1150}}
 PHONE = {"viewport": {"width": 360, "height": 720}, "is_mobile": True, "has_touch": True}
 
 SHOTS: dict[str, dict[str, Any]] = {
     "report-light": {**DESK, "color_scheme": "light"},
-    "report-dark": {**DESK, "color_scheme": "dark"},
+    "report-dark": {**LOWER, "color_scheme": "dark"},
     "report-phone": {**PHONE, "color_scheme": "light"},
 }
 
