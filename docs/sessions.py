@@ -146,7 +146,8 @@ def _run(command: list[str], folder: Path, *, errors: int) -> tuple[str, int]:
         text=True,
         stdout=subprocess.PIPE,
         stderr=errors,
-        env={**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"},
+        # One thread each: pages run beside each other, and threads that wait for their turn cost more than they bring.
+        env={"OMP_NUM_THREADS": "1", **os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"},
         check=False,
     )
     printed = done.stdout if done.returncode == 0 else done.stdout + (done.stderr or "")
