@@ -29,6 +29,7 @@ class Options:
     max_folds: int | None = None
     residuals: bool = True
     is_first_round: bool = True
+    folds_before: int = 0
 
     def __post_init__(self) -> None:
         if self.prefer not in PREFERENCES:
@@ -45,8 +46,11 @@ class Options:
 
     def after(self, folds: int) -> Options:
         """The options of another round, when there have been so many folds."""
-        rest = None if self.max_folds is None else max(self.max_folds - folds, 0)
-        return replace(self, max_folds=rest, is_first_round=False)
+        return replace(self, is_first_round=False, folds_before=folds)
+
+    def is_enough(self, folds: int) -> bool:
+        """Whether so many folds in this round are all that the caller has asked for."""
+        return self.max_folds is not None and self.folds_before + folds >= self.max_folds
 
     def refuse_source(self, node: Node) -> Refusal | None:
         """Why an affine is to stay, as the caller has chosen."""

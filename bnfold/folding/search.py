@@ -238,7 +238,7 @@ class _Search:
         address = source.node.address
         if address in self.state.removed or address in self.state.changes:
             return True
-        if self.options.max_folds is not None and self.folds >= self.options.max_folds:
+        if self.options.is_enough(self.folds):
             text = f"{named(source.node)} comes after the largest number of folds, {self.options.max_folds}"
             self.refusals[address] = Refusal("max-folds", source.node.label, text)
             return True

@@ -32,6 +32,12 @@ class Mutant(NamedTuple):
         assert made is not None, self
         return str(made)
 
+    def change(self) -> tuple[str, str]:
+        """The first line that differs, as it is and as it is made."""
+        lines = zip(Path(self.path).read_text(encoding="utf-8").splitlines(), self.source().splitlines(), strict=False)
+        before, after = next((was, now) for was, now in lines if was != now)
+        return before.strip(), after.strip()
+
 
 def sample(paths: Sequence[Path], count: int, seed: int) -> list[Mutant]:
     """`count` places of the files, each as likely as any other, and at each one of the changes there are."""

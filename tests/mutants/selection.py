@@ -6,12 +6,14 @@ import ast
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain, zip_longest
 from pathlib import Path
+from random import Random
 from xml.etree import ElementTree
 
+import pytest
 from coverage.sqldata import CoverageData
 
 NAMES = """
@@ -27,8 +29,8 @@ DECIDED = (
 OUTCOMES = "tests/test_outcomes.py"
 TESTS = ["tests/ops", *(f"tests/test_{name}.py" for name in NAMES.split())]
 """Those that fold within their own process, where a mutant can be put; a process that a test starts has none."""
-MOST_OUTCOMES = 20
-"""Of the tests that notice most and take longest, so many are tried."""
+FEW, MOST_OUTCOMES = 6, 20
+"""Of the tests that notice most and take longest, so many are tried before all others, and so many in all."""
 PARTS = ("bnfold.affine", "bnfold.ops", "bnfold.folding")
 
 
@@ -47,20 +49,25 @@ class Selection:
                 _run_under_coverage(tests, data)
         self._coverage = [_read(data) for data in sorted(folder.glob("*.coverage"))]
         self._seconds = {test: took for times in folder.glob("*.xml") for test, took in _seconds(times).items()}
+        self._idle = {"", *(test for times in folder.glob("*.xml") for test in _failed(times))}
 
     def of(self, path: str, line: int) -> list[str]:
         """The tests that run the statement there: those that notice most by turns with all others."""
         lines = self._contexts(path)
-        found = {test for number in _statement(path, line) for test in lines.get(number, ())} - {""}
+        found = {test for number in _statement(path, line) for test in lines.get(number, ())} - self._idle
         if found or not any(number in lines for number in _statement(path, line)):
             return self._in_order(found)
-        everyone = {*chain.from_iterable(lines.values())} - {""}  # run when the file is imported, so for all its tests
+        everyone = {
+            *chain.from_iterable(lines.values())
+        } - self._idle  # run when the file is imported, so for all its tests
         return [*DECIDED, *(test for test in self._in_order(everyone) if test not in DECIDED)]
 
     def _in_order(self, tests: set[str]) -> list[str]:
-        outcomes = {test for test in tests if test.startswith(OUTCOMES)}
-        turns = zip_longest(self._by_turns(outcomes)[:MOST_OUTCOMES], self._by_turns(tests - outcomes))
-        return [test for turn in turns for test in turn if test is not None]
+        """A few of those that notice most first, any of them, then more of them by turns with the others."""
+        outcomes = sorted(test for test in tests if test.startswith(OUTCOMES))
+        Random(0).shuffle(outcomes)
+        turns = zip_longest(outcomes[FEW:MOST_OUTCOMES], self._by_turns(tests.difference(outcomes)))
+        return [*outcomes[:FEW], *(test for turn in turns for test in turn if test is not None)]
 
     @cache  # noqa: B019 - one for the life of the program
     def _contexts(self, path: str) -> dict[int, set[str]]:
@@ -95,12 +102,21 @@ def _run_under_coverage(tests: str, data: Path) -> None:
         "junit_family=xunit1",
     ]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, tests]
-    subprocess.run(["env", f"COVERAGE_FILE={data}", *command], check=True)
+    done = subprocess.run(["env", f"COVERAGE_FILE={data}", *command], check=False)
+    assert done.returncode in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), tests
 
 
 def _seconds(times: Path) -> dict[str, float]:
     cases = ElementTree.parse(times).iter("testcase")
     return {_node_id(case.attrib): float(case.attrib["time"]) for case in cases}
+
+
+def _failed(times: Path) -> Iterator[str]:
+    """The tests that fail where nothing is changed, and so notice nothing."""
+    cases = ElementTree.parse(times).iter("testcase")
+    yield from (
+        _node_id(case.attrib) for case in cases if case.find("failure") is not None or case.find("error") is not None
+    )
 
 
 def _node_id(case: dict[str, str]) -> str:

@@ -29,6 +29,12 @@ SECONDS = 60
 """Of CPU time; the tests of a line that is not mutated need less. What runs into it is a loop without an end."""
 MEMORY = 12 << 30
 _BROKEN = 99
+_NO_VERDICT = (
+    _BROKEN,
+    pytest.ExitCode.INTERNAL_ERROR,
+    pytest.ExitCode.USAGE_ERROR,
+    pytest.ExitCode.NO_TESTS_COLLECTED,
+)
 _OPTIONS = [
     *("-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "--hypothesis-seed=0"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # what was imported before the fork is not rewritten
@@ -77,10 +83,7 @@ def trial(path: str, source: str, tests: Sequence[str]) -> Verdict:
             os._exit(status)
     _, waited = os.waitpid(child, 0)
     status = os.waitstatus_to_exitcode(waited)
-    assert status not in (_BROKEN, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED), (
-        path,
-        tests[:3],
-    )
+    assert status not in _NO_VERDICT, (path, status, tests[:3])
     if status in (-signal.SIGXCPU, -signal.SIGALRM, -signal.SIGKILL):
         return Verdict.ENDLESS
     return Verdict.KILLED if status else Verdict.SURVIVED

@@ -1,8 +1,9 @@
-"""Write the text anew."""
+"""Write the text anew, and say of how many models."""
 
 from outcomes.files import entries, path_of
 from outcomes.models import SECTIONS
 
 for section in SECTIONS:
-    text = "\n".join(line for entry in entries(section) for line in entry)
-    path_of(section).write_text(text + "\n", encoding="utf-8")
+    found = list(entries(section))
+    path_of(section).write_text("".join(f"{line}\n" for entry in found for line in entry), encoding="utf-8")
+    print(f"{section}: {len(found)} models")
