@@ -183,16 +183,13 @@ def test_a_program_that_uses_it_is_checked_by_its_types(bare: Installed) -> None
     done = mypy(bare, CLIENT, "client.py")
     assert done.status == 0, done.out + done.err
     revealed = re.findall(r'Revealed type is "(.+)"', done.out)
-    assert [name.rpartition(".")[2].rstrip("]") for name in revealed if "tuple" not in name] == [
-        "FoldResult",
-        "CheckReport",
-        "str",
-    ]
+    words = ["FoldResult[", "tuple[", "tuple[", "CheckReport", "str"]
+    assert [word in kind for word, kind in zip(words, revealed, strict=True)] == [True] * len(words), revealed
     assert "Any" not in "".join(revealed)
 
 
 def test_a_program_that_uses_it_wrongly_is_told(bare: Installed) -> None:
     done = mypy(bare, WRONG, "wrong.py")
     assert done.status == 1
-    assert '"prefer" to "fold" has incompatible type "int"; expected "str"' in done.out
-    assert '"FoldResult" has no attribute "no_such_thing"' in done.out
+    assert re.search(r'wrong.py:3: error: .*"fold".*"int"', done.out, re.DOTALL)
+    assert re.search(r'wrong.py:4: error: "FoldResult.*" has no attribute "no_such_thing"', done.out)
