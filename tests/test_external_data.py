@@ -280,6 +280,16 @@ def test_fewer_bytes_than_the_shape_wants_are_a_model_error(tmp_path: Path) -> N
         bnfold.fold(path)
 
 
+def test_an_external_tensor_of_no_bytes_is_not_looked_for_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = stored(tmp_path / "in")
+    rewrite(path, said_of("W", length="0"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(bnfold.ModelError, match="tensor 'W' does not hold what it declares"):
+        bnfold.fold(path)
+
+
 def test_a_link_within_the_folder_is_followed_as_onnxruntime_does(tmp_path: Path) -> None:
     path = stored(tmp_path / "in")
     (tmp_path / "in" / "model.onnx.data").rename(tmp_path / "in" / "blob")

@@ -89,7 +89,7 @@ def to_array(tensor: TensorProto, base_dir: Path | None) -> Array:
     try:
         if plain is not None and data:  # read-only, and not copied as by onnx
             return np.frombuffer(data, plain).reshape(tuple(tensor.dims))
-        if data:
+        if data or tensor.data_location == _EXTERNAL:  # onnx would look for the file itself, and in another folder
             tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
         return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError) as error:
