@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-OWN_SIZE = re.compile(r"/proc/(\d+|self)/statm")
-"""Where a process reads how large it is."""
+HARMLESS = re.compile(rf"/proc/(\d+|self)/statm|{os.devnull}")
+"""Where a process reads how large it is, and what takes all and gives nothing."""
 
 
 class Watch:
@@ -44,5 +44,5 @@ class Watch:
         for name in arguments[:2] if event == "os.rename" else arguments[:1]:
             if isinstance(name, str | bytes | os.PathLike):
                 place = os.path.realpath(os.fsdecode(name))
-                if not OWN_SIZE.fullmatch(place) and not (place + os.sep).startswith(self._allowed):
+                if not HARMLESS.fullmatch(place) and not (place + os.sep).startswith(self._allowed):
                     self.outside.append(f"{event} {place}")
