@@ -8,7 +8,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from random import Random
 from xml.etree import ElementTree
@@ -54,13 +54,11 @@ class Selection:
     def of(self, path: str, line: int) -> list[str]:
         """The tests that run the statement there: those that notice most by turns with all others."""
         lines = self._contexts(path)
-        found = {test for number in _statement(path, line) for test in lines.get(number, ())} - self._idle
-        if found or not any(number in lines for number in _statement(path, line)):
+        whole = _run_when_imported(path, line)
+        found = {test for number in whole or _statement(path, line) for test in lines.get(number, ())} - self._idle
+        if not whole:
             return self._in_order(found)
-        everyone = {
-            *chain.from_iterable(lines.values())
-        } - self._idle  # run when the file is imported, so for all its tests
-        return [*DECIDED, *(test for test in self._in_order(everyone) if test not in DECIDED)]
+        return [*DECIDED, *(test for test in self._in_order(found) if test not in DECIDED)]
 
     def _in_order(self, tests: set[str]) -> list[str]:
         """A few of those that notice most first, any of them, then more of them by turns with the others."""
@@ -121,6 +119,26 @@ def _failed(times: Path) -> Iterator[str]:
 
 def _node_id(case: dict[str, str]) -> str:
     return f"{case['classname'].replace('.', '/')}.py::{case['name']}"
+
+
+@cache
+def _run_when_imported(path: str, line: int) -> range | None:
+    """Of what runs when the file is imported, by whatever test comes first: the lines of its function, class or file.
+
+    None for a line in the body of a function.
+    """
+    source = Path(path).read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    around = [node for node in ast.walk(tree) if isinstance(node, kinds) and line in _whole(node)]
+    if any(isinstance(node, ast.FunctionDef) and line >= node.body[0].lineno for node in around):
+        return None
+    return min(map(_whole, around), key=len, default=range(1, source.count("\n") + 2))
+
+
+def _whole(node: ast.FunctionDef | ast.ClassDef) -> range:
+    assert node.end_lineno is not None
+    return range(_lines(node).start, node.end_lineno + 1)
 
 
 @cache
