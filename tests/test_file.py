@@ -283,7 +283,7 @@ def test_from_ir_version_4_on_new_initializers_are_no_inputs() -> None:
 @pytest.mark.parametrize("given", [None, 3, ["a.onnx"], bytearray(b"x"), GraphProto(), np.zeros(2)], ids=repr)
 def test_what_is_no_path_no_bytes_and_no_model_is_a_usage_error(given: Any) -> None:
     for function in (bnfold.fold, bnfold.inspect):
-        with pytest.raises(bnfold.UsageError, match=r"a model is a path, bytes or an onnx\.ModelProto, not "):
+        with pytest.raises(bnfold.UsageError, match=r"a model is a path, bytes, an onnx\.ModelProto, .*, not "):
             function(given)
 
 

@@ -70,12 +70,12 @@ MODULES_OF_ALL_ROOMS = sorted(
     if path.name not in {"__main__.py", "__init__.py"}
 )
 
-NEEDS_TORCH = ("bnfold.torch.", "bnfold.training.")
-"""Rooms that can only be imported where torch is installed, which the tests do without."""
+NEEDING = {"torch": ("bnfold.torch.", "bnfold.training."), "onnx_ir": ("bnfold.passes", "bnfold.model.ir_")}
+"""What can only be imported where an extra is installed, which the tests do without."""
 
-MODULES = sorted(
-    name for name in MODULES_OF_ALL_ROOMS if find_spec("torch") is not None or not name.startswith(NEEDS_TORCH)
-)
+MISSING = tuple(start for extra, starts in NEEDING.items() if find_spec(extra) is None for start in starts)
+
+MODULES = [name for name in MODULES_OF_ALL_ROOMS if not name.startswith(MISSING)]
 
 
 def test_functions_stay_functions_whatever_is_imported_first() -> None:
