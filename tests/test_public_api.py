@@ -70,7 +70,10 @@ MODULES_OF_ALL_ROOMS = sorted(
     if path.name not in {"__main__.py", "__init__.py"}
 )
 
-NEEDING = {"torch": ("bnfold.torch.", "bnfold.training."), "onnx_ir": ("bnfold.passes", "bnfold.model.ir_", "bnfold.model.foreign")}
+NEEDING = {
+    "torch": ("bnfold.torch.", "bnfold.training."),
+    "onnx_ir": ("bnfold.passes", "bnfold.model.ir_", "bnfold.model.foreign"),
+}
 """What can only be imported where an extra is installed, which the tests do without."""
 
 MISSING = tuple(start for extra, starts in NEEDING.items() if find_spec(extra) is None for start in starts)
