@@ -29,12 +29,7 @@ SECONDS = 60
 """Of CPU time; the tests of a line that is not mutated need less. What runs into it is a loop without an end."""
 MEMORY = 12 << 30
 _BROKEN = 99
-_NO_VERDICT = (
-    _BROKEN,
-    pytest.ExitCode.INTERNAL_ERROR,
-    pytest.ExitCode.USAGE_ERROR,
-    pytest.ExitCode.NO_TESTS_COLLECTED,
-)
+_NO_VERDICT = (_BROKEN, pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED)
 _OPTIONS = [
     *("-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "--hypothesis-seed=0"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # what was imported before the fork is not rewritten
