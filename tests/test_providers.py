@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import onnx.parser
 import onnxruntime
@@ -18,7 +22,14 @@ import bnfold
 from bnfold.errors import ModelError, RuntimeUnavailable, UsageError
 from bnfold.runtime import CPU, CUDA, describe_placement, installed_providers, open_session, provider_name, versions
 from bnfold.runtime.placement import computes
-from bnfold.runtime.providers import TF32_VARIABLE, driver_problem, prepare, provider_options, why_unusable
+from bnfold.runtime.providers import (
+    TF32_VARIABLE,
+    driver_problem,
+    import_onnxruntime,
+    prepare,
+    provider_options,
+    why_unusable,
+)
 
 without_a_driver = pytest.mark.skipif(driver_problem() is None, reason="there is an NVIDIA device on this machine")
 
@@ -184,3 +195,21 @@ def test_no_place_in_onnxruntime_s_sources_is_told() -> None:
         bnfold.check(model, model)
     assert ".h:" not in str(caught.value)
     assert ".cc:" not in str(caught.value)
+
+
+class _Interrupted(MetaPathFinder):
+    """What pybind11 makes of a signal that comes while a module of its begins."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: Any = None) -> ModuleSpec | None:
+        if name == "onnxruntime":
+            raise ImportError("initialization failed") from KeyboardInterrupt()
+        return None
+
+
+def test_a_signal_while_onnxruntime_is_imported_does_not_mean_that_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [_Interrupted(), *sys.meta_path])
+    with pytest.raises(KeyboardInterrupt):
+        import_onnxruntime("CPUExecutionProvider")

@@ -72,6 +72,8 @@ def import_onnxruntime(provider: str) -> Any:  # noqa: ANN401 - onnxruntime ship
     try:
         import onnxruntime
     except ImportError as error:
+        if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
+            raise error.__cause__ from None  # a signal that came while its C++ began, of which pybind11 makes this
         command = _PIP.get(provider, _PIP[CPU])
         raise RuntimeUnavailable(
             f"onnxruntime, which runs the models, can not be imported ({error}); install it with: {command}"
