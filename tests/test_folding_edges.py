@@ -154,3 +154,16 @@ def test_only_the_call_that_needs_it_has_its_body_put_in() -> None:
     assert [op_type for op_type in op_types(result.model) if op_type != "Conv"] == ["f", "Add"]
     (remark,) = result.remarks
     assert "in the place of its call 'f -> a'" in remark
+
+
+@pytest.mark.parametrize(("factor", "left"), [(1.0, ["Relu"]), (1 + 1e-5, ["BatchNormalization", "Relu"])])
+def test_a_scale_that_is_one_but_for_the_rounding_of_its_root_is_one(factor: float, left: list[str]) -> None:
+    variance = np.array([0.3, 1.7, 5.1, 0.01], np.float32)
+    root = np.sqrt(variance.astype(np.float64) + np.float64(np.float32(1e-5)))
+    model = graph_model(
+        "(float[N,4,3,3] x) => (float[N,4,3,3] y) { n = BatchNormalization (x, s, b, b, v) y = Relu (n) }",
+        s=(factor * root).astype(np.float32),
+        b=normal(4),
+        v=variance,
+    )
+    assert op_types(bnfold.fold(model).model) == left

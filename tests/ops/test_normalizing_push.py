@@ -52,6 +52,11 @@ IN_FRONT: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a shift per row": (LAYER, "x = Add (q, k)", {"k": normal(4, 1, 1)}),
     "a shift for a layer": (LAYER, "x = Add (q, k)", {"k": np.float32(2)}),
     "a scale for a layer": (LAYER, "x = Mul (q, k)", {"k": np.float32(-2)}),
+    "a negative scale for a layer and a shift per row": (
+        LAYER,
+        "x = BatchNormalization (q, k, l, l, o)",
+        {"k": np.full(4, -2, np.float32), "l": normal(4), "o": np.ones(4, np.float32)},
+    ),
     "all axes of a layer": ("LayerNormalization <axis = 0> (x, L, M)", "x = Mul (q, k)", {"k": np.float32(-2)}),
 }
 
