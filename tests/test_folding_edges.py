@@ -167,3 +167,26 @@ def test_a_scale_that_is_one_but_for_the_rounding_of_its_root_is_one(factor: flo
         v=variance,
     )
     assert op_types(bnfold.fold(model).model) == left
+
+
+def test_a_shift_in_front_of_a_transposed_convolution_of_stride_two_does_not_reach_every_tap() -> None:
+    model = graph_model(
+        f"""(float[N,4,H,W] x) => (float[N,4,I,J] y) {{
+            r = Relu (x)
+            n = {BN.format("r")}
+            y = ConvTranspose <strides = [2, 2], pads = [2, 2, 2, 2]> (n, w)
+        }}""",
+        w=normal(4, 4, 3, 3),
+        **PARAMETERS,
+    )
+    (kept,) = bnfold.fold(model).kept
+    assert "output elements that do not see every tap" in kept.reason
+
+
+def test_affines_in_a_row_on_a_value_of_one_axis_stay_as_they_are() -> None:
+    model = graph_model(
+        "(float[4] x) => (float[4] y) { r = Sigmoid (x) p = Mul (r, k) q = Add (p, l) y = Sigmoid (q) }",
+        k=normal(4),
+        l=normal(4, seed=1),
+    )
+    assert op_types(bnfold.fold(model).model) == ["Sigmoid", "Mul", "Add", "Sigmoid"]
