@@ -142,18 +142,28 @@ def test_the_size_in_the_remark_on_growth_counts_external_weights(tmp_path: Path
     assert f"the model grows from {size:,d} bytes by " in remark
 
 
-def test_only_the_call_that_needs_it_has_its_body_put_in() -> None:
+def called_twice() -> onnx.ModelProto:
+    """A BatchNormalization behind one of two calls of a function that ends in a Conv and a Mul."""
     weight = "Constant <value = float[4, 3, 1, 1] {1, -2, 3, 0.5, 1, 2, -1, 1, 0.25, 3, 1, -1}> ()"
     text = (
         '<ir_version: 10, opset_import: ["" : 20, "own" : 1]> g (float[2, 3, 6, 6] x) => (float[i, j, k, l] y) { '
-        f"a = own.f (x) n = {BN.format('a')} e = own.f (x) y = Add (n, e) }} "
+        f"a = own.f (x) [norm] n = {BN.format('a')} e = own.f (x) y = Add (n, e) }} "
         '<domain: "own", opset_import: ["" : 20]> f (u) => (o) { '
         f"l = Constant <value_float = 1.5> () w = {weight} q = Conv (u, w) o = Mul (q, l) }}"
     )
-    result = check_fold(text_model(text, **PARAMETERS), exact_reference=False)
+    return text_model(text, **PARAMETERS)
+
+
+def test_only_the_call_that_needs_it_has_its_body_put_in() -> None:
+    result = check_fold(called_twice(), exact_reference=False)
     assert [op_type for op_type in op_types(result.model) if op_type != "Conv"] == ["f", "Add"]
     (remark,) = result.remarks
     assert "in the place of its call 'f -> a'" in remark
+
+
+@pytest.mark.parametrize("options", [{"only": ["norm"]}, {"skip": ["Add -> y"]}], ids=["only", "skip"])
+def test_where_nodes_are_named_no_call_has_its_body_put_in(options: dict[str, Any]) -> None:
+    assert op_types(bnfold.fold(called_twice(), **options).model) == ["f", "BatchNormalization", "f", "Add"]
 
 
 @pytest.mark.parametrize(("factor", "left"), [(1.0, ["Relu"]), (1 + 1e-5, ["BatchNormalization", "Relu"])])
