@@ -1,5 +1,6 @@
 """What several files of tests are given."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from command_line import Outcome, Run
 
 from bnfold import cli
+
+os.environ.pop("PYTHONUNBUFFERED", None)  # which makes other processes of those that tests start than users have
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -73,10 +73,20 @@ def run() -> int:
         try:
             status, sentence = judged(app)
         except SystemExit as end:  # as typer ends every command
-            return end.code if isinstance(end.code, int) else int(bool(end.code))
+            status, sentence = end.code if isinstance(end.code, int) else int(bool(end.code)), ""
+        if not status:
+            status, sentence = judged(_show_all)
         if sentence:
             complain(sentence)
         return status
+
+
+def _show_all() -> None:
+    """Bring what still waits in a buffer to stdout, which may take nothing."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has seen enough; typer ends with that status where it is the one to notice
+        raise typer.Exit(1) from None
 
 
 def judged(command: Callable[[], object]) -> tuple[int, str]:
