@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from kept import keep
+
 DOCS = Path(__file__).resolve().parent
 DATA, PAGE = DOCS / "coverage.md", DOCS / "comparison.md"
 
@@ -167,13 +169,7 @@ def _wrong(data: str, tools: Sequence[str]) -> Iterator[str]:
 
 def main() -> int:
     """Write or check the page."""
-    if "--check" not in sys.argv:
-        PAGE.write_text(text(), encoding="utf-8")
-        return 0
-    if PAGE.read_text(encoding="utf-8") == text():
-        return 0
-    print("docs/comparison.md is stale: run python docs/comparison.py", file=sys.stderr)
-    return 1
+    return keep({PAGE: text()}, "comparison.py")
 
 
 if __name__ == "__main__":

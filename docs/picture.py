@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import onnx
+from kept import keep
 from onnx import ModelProto, NodeProto
 
 import bnfold
@@ -108,13 +109,7 @@ def _arc(start: int, end: int) -> str:
 
 def main() -> int:
     """Write or check the picture."""
-    if "--check" not in sys.argv:
-        PICTURE.write_text(picture(), encoding="utf-8")
-        return 0
-    if PICTURE.read_text(encoding="utf-8") != picture():
-        print("docs/images/fold.svg is stale: run python docs/picture.py", file=sys.stderr)
-        return 1
-    return 0
+    return keep({PICTURE: picture()}, "picture.py")
 
 
 if __name__ == "__main__":

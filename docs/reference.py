@@ -14,6 +14,7 @@ from pathlib import Path
 import command_pages
 import document_pages
 import rule_pages
+from kept import keep
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 PAGES = {"rules.md": rule_pages.text, "commands.md": command_pages.text, "documents.md": document_pages.text}
@@ -21,15 +22,7 @@ PAGES = {"rules.md": rule_pages.text, "commands.md": command_pages.text, "docume
 
 def main() -> int:
     """Write or check the pages."""
-    if "--check" not in sys.argv:
-        FOLDER.mkdir(exist_ok=True)
-        for name, text in PAGES.items():
-            (FOLDER / name).write_text(text(), encoding="utf-8")
-        return 0
-    stale = [name for name, text in PAGES.items() if (FOLDER / name).read_text(encoding="utf-8") != text()]
-    for name in stale:
-        print(f"docs/reference/{name} is stale: run python docs/reference.py", file=sys.stderr)
-    return 1 if stale else 0
+    return keep({FOLDER / name: text() for name, text in PAGES.items()}, "reference.py")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import onnx
+from kept import keep
 
 import bnfold
 from bnfold.ops.codes import CODES
@@ -251,13 +252,7 @@ def text() -> str:
 
 def main() -> int:
     """Write or check the page."""
-    if "--check" not in sys.argv:
-        PAGE.write_text(text(), encoding="utf-8")
-        return 0
-    if PAGE.read_text(encoding="utf-8") == text():
-        return 0
-    print("docs/refusals.md is stale: run python docs/refusals.py", file=sys.stderr)
-    return 1
+    return keep({PAGE: text()}, "refusals.py")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from kept import keep
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
 RECORDS = ROOT / "benchmarks" / "results" / "reliability"
@@ -50,17 +52,10 @@ def page(text: str) -> str:
     return PLACE.sub(filled, text)
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or compare it: 0, or 1 where it says something else."""
-    before = PAGE.read_text(encoding="utf-8")
-    after = page(before)
-    if "--check" not in arguments:
-        PAGE.write_text(after, encoding="utf-8")
-        return 0
-    if before != after:
-        print("docs/reliability.md is not what the records say; run python docs/reliability.py", file=sys.stderr)
-    return int(before != after)
+def main() -> int:
+    """Write or check the page."""
+    return keep({PAGE: page(PAGE.read_text(encoding="utf-8"))}, "reliability.py")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from kept import keep
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "bnfold"
 PICTURE = ROOT / "docs" / "images" / "rooms.svg"
@@ -188,15 +190,7 @@ def page() -> str:
 
 def main() -> int:
     """Draw and write, or check."""
-    made = {PICTURE: picture(), PAGE: page()}
-    if "--check" not in sys.argv:
-        for path, text in made.items():
-            path.write_text(text, encoding="utf-8")
-        return 0
-    stale = [path.name for path, text in made.items() if path.read_text(encoding="utf-8") != text]
-    if stale:
-        print(f"{' and '.join(stale)}: not what the package is; run python docs/rooms.py", file=sys.stderr)
-    return 1 if stale else 0
+    return keep({PICTURE: picture(), PAGE: page()}, "rooms.py")
 
 
 if __name__ == "__main__":

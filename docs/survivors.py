@@ -16,6 +16,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from kept import keep
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "mutants.md"
 RECORDS = ROOT / "benchmarks" / "results" / "reliability"
@@ -90,20 +92,13 @@ def _code(line: str) -> str:
     return f"`{escaped}`"
 
 
-def main(arguments: list[str]) -> int:
-    """Write the page, or compare it: 0, or 1 where it says something else."""
+def main() -> int:
+    """Write or check the page."""
     record, survivors = (
         json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8")) for name in ("mutants", "survivors")
     )
-    made = page(record, survivors)
-    if "--check" not in arguments:
-        PAGE.write_text(made, encoding="utf-8")
-        return 0
-    differs = PAGE.read_text(encoding="utf-8") != made
-    if differs:
-        print("docs/mutants.md is not what the records say; run python docs/survivors.py", file=sys.stderr)
-    return int(differs)
+    return keep({PAGE: page(record, survivors)}, "survivors.py")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from kept import keep
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
@@ -165,14 +166,7 @@ def text(found: Sequence[Outcome]) -> str:
 
 def main() -> int:
     """Write or check the table."""
-    page = text(outcomes())
-    if "--check" not in sys.argv:
-        PAGE.write_text(page, encoding="utf-8")
-        return 0
-    if PAGE.read_text(encoding="utf-8") == page:
-        return 0
-    print("docs/torch.md is stale: run python docs/torch_operators.py", file=sys.stderr)
-    return 1
+    return keep({PAGE: text(outcomes())}, "torch_operators.py")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """The benchmarks compare what computes the same, and the judge of the peers judges right."""
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from corpus import CASES, Case, affines_left
+from docs_script import load
 from onnx import ModelProto, helper, numpy_helper
 from support import ROOT, passes_checker, run_ort
 
@@ -212,19 +211,8 @@ def test_a_table_without_cases_does_not_divide_by_zero() -> None:
     assert "No cases." in section(RESULTS[:1], versions="one 1", seconds=30)
 
 
-def page_writer() -> ModuleType:
-    """docs/coverage.py, which has the name of a package that may be here too."""
-    spec = importlib.util.spec_from_file_location("docs_coverage", ROOT / "docs" / "coverage.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["docs_coverage"] = module  # where its dataclasses look for their module
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_page_keeps_the_section_of_the_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    coverage = page_writer()
+    coverage = load("coverage")
     page = tmp_path / "coverage.md"
     monkeypatch.setattr(coverage, "TABLE", page)
     page.write_text(coverage.text([]), encoding="utf-8")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from docs_script import load
 from support import graph_model, normal
 
 import bnfold
@@ -28,17 +27,7 @@ SOURCES = sorted(path for room in ("ops", "folding") for path in (ROOT / "bnfold
 """The rooms that refuse a fold; to_module refuses models, with errors."""
 
 
-def load_page() -> ModuleType:
-    """docs/refusals.py, which is a script and no part of the package."""
-    spec = importlib.util.spec_from_file_location("refusals_page", ROOT / "docs" / "refusals.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-page: Any = load_page()
+page: Any = load("refusals")
 
 
 # --- The table of codes, and the sources ---

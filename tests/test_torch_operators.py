@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from functools import cache
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from support import ROOT, graph_model, normal, run_ort
+from docs_script import load
+from support import graph_model, normal, run_ort
 
 from bnfold.errors import ModelError
 
@@ -23,13 +22,7 @@ from bnfold.torch import to_module
 @cache
 def page() -> Any:
     """docs/torch_operators.py, which runs the cases."""
-    spec = importlib.util.spec_from_file_location("torch_operators", ROOT / "docs" / "torch_operators.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["torch_operators"] = module  # where its dataclasses look for their module
-    spec.loader.exec_module(module)
-    return module
+    return load("torch_operators")
 
 
 @pytest.mark.filterwarnings("ignore:Casting complex values:UserWarning")
