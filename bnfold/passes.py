@@ -71,6 +71,9 @@ class FoldPass(ir.passes.InPlacePass):
         Raises:
             UsageError: an option makes no sense.
         """
+        unknown = options.keys() - FoldOptions.__annotations__.keys()
+        if unknown:
+            raise UsageError(f"bnfold.fold has no option {' and '.join(map(repr, sorted(unknown)))}")
         self._options = options
         given = {name: value for name, value in options.items() if name in Options.__dataclass_fields__}
         Options(**given)  # type: ignore[arg-type]  # what each field takes is what FoldOptions says

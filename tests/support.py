@@ -72,6 +72,11 @@ def statistics(
     return tuple(np.asarray(v).astype(dtype) for v in values)  # type: ignore[return-value]
 
 
+def parameters(channels: int, **how: Any) -> dict[str, Any]:
+    """The same as the initializers s, b, m and v."""
+    return dict(zip("sbmv", statistics(channels, **how), strict=True))
+
+
 def op_types(model: ModelProto) -> list[str]:
     """Operators of the main graph in order, Constant left out."""
     return [node.op_type for node in model.graph.node if node.op_type != "Constant"]

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from pages import Page
-from support import graph_model, normal, statistics, text_model
+from support import graph_model, normal, parameters, text_model
 
 import bnfold
 from bnfold.model.constant import Constant
@@ -73,10 +73,7 @@ def large() -> ModelProto:
     return graph_model(
         "(float[N,64,6,6] x) => (float[N,200,4,4] y) { c = Conv(x, W) y = BatchNormalization(c, s, b, m, v) }",
         W=normal(200, 64, 3, 3),
-        s=statistics(200)[0],
-        b=statistics(200)[1],
-        m=statistics(200)[2],
-        v=statistics(200)[3],
+        **parameters(200),
     )
 
 
@@ -95,10 +92,7 @@ def test_nodes_without_names_are_found_again() -> None:
         "d = Conv(r, W) u = BatchNormalization(d, s, b, m, v) q = Relu(u) e = Conv(q, W) "
         "z = BatchNormalization(e, s, b, m, v) }",
         W=normal(3, 3, 3, 3),
-        s=statistics(3)[0],
-        b=statistics(3)[1],
-        m=statistics(3)[2],
-        v=statistics(3)[3],
+        **parameters(3),
     )
     found = pair(side(model), side(bnfold.fold(model).model))
     assert [(node.op_type, found.states[node]) for node in found.before.graph.nodes()] == [

@@ -20,8 +20,8 @@ from support import (
     graph_model,
     needs_real_models,
     normal,
+    parameters,
     passes_checker,
-    statistics,
 )
 
 import bnfold
@@ -42,15 +42,11 @@ TYPES = [kind for kind in sorted(TensorProto.DataType.values()) if kind in KNOWN
 
 def conv_bn(channels: int = 3) -> ModelProto:
     """Conv, BatchNormalization, Relu."""
-    scale, bias, mean, var = statistics(4)
     return graph_model(
         f"(float[N, {channels}, 8, 8] x) => (float[N, 4, 6, 6] y) "
         "{ [conv] c = Conv(x, W) [bn] n = BatchNormalization(c, s, b, m, v) [relu] y = Relu(n) }",
         W=normal(4, channels, 3, 3),
-        s=scale,
-        b=bias,
-        m=mean,
-        v=var,
+        **parameters(4),
     )
 
 
@@ -190,16 +186,12 @@ def test_a_reader_that_another_pass_has_left_behind_does_not_matter() -> None:
 
 
 def two_layers(last: int = 4) -> ModelProto:
-    scale, bias, mean, var = statistics(4)
     return graph_model(
         "(float[N, 3, 8, 8] x) => (float[N, K, M, M] y) "
         "{ [conv] c = Conv(x, W) [bn] n = BatchNormalization(c, s, b, m, v) "
         "[relu] r = Relu(n) [last] y = Conv(r, W2) }",
         W=normal(4, 3, 3, 3),
-        s=scale,
-        b=bias,
-        m=mean,
-        v=var,
+        **parameters(4),
         W2=normal(last, 4, 3, 3, seed=1),
     )
 
@@ -224,15 +216,11 @@ def test_a_constant_of_any_type_comes_through(kind: int, size: int, tmp_path: Pa
 
 
 def test_a_graph_output_keeps_its_name_type_and_place() -> None:
-    scale, bias, mean, var = statistics(4)
     proto = graph_model(
         "(float[N, 3, 8, 8] x) => (float[N, 4, 6, 6] y, float[N, 4, 6, 6] z) "
         "{ [conv] c = Conv(x, W) [bn] y = BatchNormalization(c, s, b, m, v) [relu] z = Relu(y) }",
         W=normal(4, 3, 3, 3),
-        s=scale,
-        b=bias,
-        m=mean,
-        v=var,
+        **parameters(4),
     )
     model = ir.from_proto(proto)
     FoldPass()(model)
@@ -441,3 +429,9 @@ def test_onnx_ir_is_not_imported_where_nobody_has_such_a_model() -> None:
     assert done.stdout.strip() == (
         "a model is a path, bytes, an onnx.ModelProto, an onnx_ir.Model or a torch.onnx.ONNXProgram, not int"
     )
+
+
+def test_an_option_that_is_none_is_told_when_the_pass_is_made() -> None:
+    misspelt: Any = {"srtict": True}
+    with pytest.raises(bnfold.UsageError, match=r"^bnfold\.fold has no option 'srtict'$"):
+        FoldPass(**misspelt)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from support import graph_model, normal, statistics
+from support import graph_model, normal, parameters
 
 import bnfold
 
@@ -33,15 +33,11 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def model() -> onnx.ModelProto:
-    scale, bias, mean, variance = statistics(16)
     return graph_model(
         "(float[1, 16, 4, 4] x) => (float[1, 16, 4, 4] y) "
         "{ t = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (x, w) y = BatchNormalization (t, s, b, m, v) }",
         w=normal(16, 16, 3, 3),
-        s=scale,
-        b=bias,
-        m=mean,
-        v=variance,
+        **parameters(16),
     )
 
 
