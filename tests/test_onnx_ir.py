@@ -231,6 +231,16 @@ def test_a_graph_output_keeps_its_name_type_and_place() -> None:
     bnfold.assert_equivalent(proto, made)
 
 
+def test_a_weight_that_is_no_input_any_more_keeps_its_type_and_shape() -> None:
+    proto = two_layers()
+    proto.graph.input.append(helper.make_tensor_value_info("W", TensorProto.FLOAT, [4, 3, 3, 3]))
+    model = ir.from_proto(proto)
+    assert FoldPass(freeze_initializers=True)(model).modified
+    weight = model.graph.initializers["W"]
+    assert weight not in model.graph.inputs
+    assert (weight.dtype, weight.shape) == (ir.DataType.FLOAT, ir.Shape([4, 3, 3, 3]))
+
+
 def test_the_copy_shares_what_is_not_folded_and_the_original_stays() -> None:
     model = ir.from_proto(two_layers())
     before = ir.to_proto(model)

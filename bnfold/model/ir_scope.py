@@ -152,7 +152,7 @@ class ScopeEdit:
         for name, value in self._values.items():
             if name in are and are[name] != were.get(name):
                 ir.serde.deserialize_value_info_proto(are[name], value)
-            elif name in were and name not in are:
+            elif name in were and name not in are and name not in self.graph.initializers:
                 value.type = value.shape = None
 
     def _clear(self, nodes: Sequence[ir.Node]) -> None:
