@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from support import MODELS, ROOT
 
@@ -59,6 +60,14 @@ def test_the_example_of_a_deployment_puts_only_what_is_proved_into_place(tmp_pat
     again = example("deploy.sh", served / "residual.onnx", tmp_path / "again")
     assert (again.returncode, "0 folded, 0 kept" in again.stdout) == (0, True), again.stderr
     assert (tmp_path / "again" / "residual.onnx").read_bytes() == (served / "residual.onnx").read_bytes()
+
+
+def test_the_example_of_a_deployment_takes_the_data_file_along(tmp_path: Path) -> None:
+    model, served = tmp_path / "m.onnx", tmp_path / "served"
+    onnx.save(onnx.load(MODELS / "residual.onnx"), model, save_as_external_data=True, location="m.data")
+    done = example("deploy.sh", model, served)
+    assert done.returncode == 0, done.stderr
+    assert bnfold.check(model, served / "m.onnx")
 
 
 def test_the_example_of_exports_leaves_nothing_but_what_normalizes_by_the_batch() -> None:
