@@ -89,6 +89,12 @@ def test_output_and_options_are_passed_on(installed: Runner) -> None:
     assert (installed.workspace / "to serve.onnx").exists()
 
 
+def test_options_on_a_second_line_are_heard(installed: Runner) -> None:
+    installed.context["inputs.args"] = "--max-folds 2\n--strict\n"
+    assert installed.step("fold") == 1
+    assert (installed.outputs()["folded"], installed.outputs()["kept"]) == ("2", "4")
+
+
 def test_what_stays_with_strict_fails_the_step_and_is_still_counted(installed: Runner) -> None:
     installed.context["inputs.args"] = "--max-folds 2 --strict"
     assert installed.step("fold") == 1
