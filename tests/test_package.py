@@ -92,6 +92,7 @@ def test_files_are_in_order_of_one_time_and_nobody_s(built: Built) -> None:
 
 def test_the_sdist_is_the_repository(built: Built) -> None:
     assert names_in(built.sdist) == {*repository_files(), *UNPACKED}
+    assert built.sdist.stat().st_size < 3_000_000, "ADR 18 says how large it is"
 
 
 def test_the_wheel_is_the_package_and_its_metadata(built: Built) -> None:
