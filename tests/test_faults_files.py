@@ -106,6 +106,17 @@ def test_a_stdout_that_takes_nothing_is_told_of_in_a_sentence(folder: Path, argu
     )
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("arguments", ["--version", "inspect m.onnx", "fold m.onnx", "fold m.onnx m2.onnx --jobs 2"])
+def test_a_stream_that_is_closed_is_no_fault(folder: Path, arguments: str, closed: str) -> None:
+    shutil.copy(folder / "m.onnx", folder / "m2.onnx")
+    command = f"{sys.executable} -m bnfold {arguments} {closed}"
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (closed == "2>&-")
+    assert (folder / "m.folded.onnx").exists() == arguments.startswith("fold")
+
+
 # --- no permission ---------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -65,6 +66,7 @@ def program() -> NoReturn:
 
 def run() -> int:
     """Run the command line; its exit status."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may be of any script, the terminal of another
@@ -79,6 +81,18 @@ def run() -> int:
         if sentence:
             complain(sentence)
         return status
+
+
+def _open_what_is_closed() -> None:
+    """Let a stream that the process came without (`>&-`) be one that takes all, and shows none.
+
+    Otherwise the next file to be opened had its number, and what onnxruntime says on stderr went into a model.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 (as long as the process)
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _show_all() -> None:
