@@ -11,6 +11,8 @@ from pages import Page
 from support import MODELS
 
 from bnfold.cli.pages import pages_of
+from bnfold.report import many_page
+from bnfold.report.many import Entry
 
 
 @pytest.fixture
@@ -39,6 +41,12 @@ def test_each_model_has_a_page_and_one_page_leads_to_all(models: list[Path], tmp
     for name in ("mlp", "residual"):
         page = Page((tmp_path / "pages" / f"{name}.html").read_text(encoding="utf-8"))
         assert page.headings[0] == f"bnfold fold: {name}.onnx"
+
+
+def test_a_name_with_marks_of_an_address_is_linked_as_a_file() -> None:
+    entries = [Entry(name, 0, "", None) for name in ("a#b?c.onnx", "javascript:1.onnx", "m.onnx")]
+    page = Page(many_page(entries, ["a#b?c.html", "javascript:1.html", None]))
+    assert links(page) == ["a%23b%3Fc.html", "javascript%3A1.html"]
 
 
 @pytest.mark.parametrize("html", ["-", "all.html"])

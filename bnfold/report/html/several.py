@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TypeAlias
+from urllib.parse import quote
 
 from bnfold.report.html.markup import Markup, tag
 from bnfold.report.html.page import Section, Verdict, listed, page
@@ -39,7 +40,7 @@ def many_page(entries: Sequence[Entry], links: Sequence[Link]) -> str:
 
 def _row(entry: Entry, link: Link) -> list[Cell]:
     name = PurePath(entry.model).name
-    model = tag("code", name) if link is None else tag("a", tag("code", name), href=link)
+    model = tag("code", name) if link is None else tag("a", tag("code", name), href=quote(link))
     return [model, Number(entry.folded, share(entry)), codes_of(entry), _error(entry), _place(entry)]
 
 
