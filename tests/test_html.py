@@ -212,6 +212,15 @@ def test_a_model_in_which_nothing_folds_has_a_page(run: Run, tmp_path: Path) -> 
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "Nothing was folded: the graph is as it came in." in page.words
     assert "No BatchNormalization is left." in page.words
+    assert ". ⋯" not in page.words
+
+
+def test_an_error_that_is_nothing_of_its_tolerance_has_a_page(path: Path) -> None:
+    result = bnfold.fold(path)
+    report = bnfold.check(path, result.model, locate=True, rtol=1e308)
+    assert report.location is not None
+    assert any(tensor.max_abs and tensor.tolerance > 1e307 for tensor in report.location.tensors)
+    assert "Error along the graph" in Page(fold_page(result, report, name="m")).headings
 
 
 def test_a_fold_that_differs_is_shown_and_not_written(run: Run, path: Path, tmp_path: Path) -> None:

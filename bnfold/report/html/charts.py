@@ -100,7 +100,8 @@ def _power(error: TensorError) -> float:
         return float(LOWEST)
     if not isfinite(error.max_abs) or not error.tolerance:
         return float(HIGHEST)
-    return min(max(log10(error.max_abs / error.tolerance), LOWEST), HIGHEST)
+    share = error.max_abs / error.tolerance  # 0 where the tolerance is infinite
+    return min(max(log10(share), LOWEST), HIGHEST) if share else float(LOWEST)
 
 
 def _thinned(tensors: Sequence[TensorError]) -> Sequence[TensorError]:

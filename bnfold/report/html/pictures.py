@@ -155,5 +155,6 @@ def _figure(view: View, side: Side, nodes: Sequence[Node], title: str) -> Markup
 def legend(view: View) -> Markup:
     """What the colours mean that there are."""
     states = set(view.states.values())
-    shown = [text for state, text in view.legend.items() if state in states]
-    return tag("p", f"{'; '.join(shown).capitalize()}. ⋯ leads to the rest of the graph.", class_="faint")
+    shown = "; ".join(text for state, text in view.legend.items() if state in states)
+    colours = f"{shown.capitalize()}. " if shown else ""
+    return tag("p", f"{colours}⋯ leads to the rest of the graph.", class_="faint")
