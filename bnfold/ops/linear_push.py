@@ -34,8 +34,6 @@ def push_conv(op: Operator, placed: Placed) -> Taken | Refusal:
     weight = float_constant(op, 1, "weight")
     if isinstance(weight, Refusal):
         return weight
-    if weight.rank < 2:
-        return op.refuse("malformed", f"has a weight of {weight.rank} axes")
     group = int(op.attribute("group", 1))
     if group < 1 or weight.shape[0] % group:
         return op.refuse("malformed", f"has {weight.shape[0]} output channels, which do not divide into {group} groups")
@@ -78,8 +76,6 @@ def push_conv_transpose(op: Operator, placed: Placed) -> Taken | Refusal:
     weight = float_constant(op, 1, "weight")
     if isinstance(weight, Refusal):
         return weight
-    if weight.rank < 2:
-        return op.refuse("malformed", f"has a weight of {weight.rank} axes")
     group = int(op.attribute("group", 1))
     affine = over_axis_one(op, placed, weight.shape[0])
     if isinstance(affine, Refusal):
