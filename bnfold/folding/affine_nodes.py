@@ -105,7 +105,7 @@ def adding_node(change: Change, product: str, output: str, names: Names) -> tupl
 def _behind(op: Operator, behind: Placed | Factor | None) -> Array:
     if behind is None:
         raise AssertionError(f"nothing is to be added behind {op.node.label}")
-    return laid(op, behind) if isinstance(behind, Placed) else behind
+    return laid(op, behind)
 
 
 def _stem(op: Operator) -> str:

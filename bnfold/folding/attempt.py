@@ -313,7 +313,7 @@ class Attempt(ABC):
         if pulled:
             second = self._asked(pull, op.after(taken) if pushed else op, pulled, request)
             if taken.behind is not None:
-                second = replace(second, behind=scaled_behind(op, taken.behind, pulled.get(0)))
+                second = replace(second, behind=scaled_behind(op, taken.behind, pulled[0]))
             wanted, taken = second.moves, taken.edits_then(second) if pushed else second
             if pushed and wanted:
                 raise Blocked(op.refuse("both", "can not pass maps on in both directions"), request)

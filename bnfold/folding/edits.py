@@ -13,7 +13,7 @@ from bnfold.model.names import Names
 from bnfold.model.patch import Patch
 from bnfold.model.recipes import Recipe
 from bnfold.model.spool import Spool
-from bnfold.ops.rule import NOTHING, Operator, Placed, Rescale, laid
+from bnfold.ops.rule import NOTHING, Operator, Rescale, laid
 
 
 def make_patch(plan: Plan, *, freeze: bool, in_place: bool = False, room: int | None = None) -> tuple[Patch, Labels]:
@@ -95,7 +95,7 @@ def _fill(change: Change, adding: Source, patch: Patch, names: Names) -> None:
     op, behind = change.op, change.taken.behind
     if behind is None:
         return
-    values = laid(op, behind) if isinstance(behind, Placed) else behind
+    values = laid(op, behind)
     adder = Operator(adding.node, op.constants, op.shapes)
     index = 1 - adding.edge[1]
     constant = adder.constant(index)

@@ -235,24 +235,19 @@ def scaled(index: int, factor: Factor) -> dict[int, Rescale]:
     return {} if not np.count_nonzero(factor != 1.0) else {index: Rescale(factor)}
 
 
-def scaled_behind(op: Operator, behind: Placed | Factor, following: Placed | None) -> Placed | Factor:
+def scaled_behind(op: Operator, behind: Placed | Factor, following: Placed) -> Factor:
     """A shift behind the operator when a map follows it: ``a (y + s) + b = (a y + b) + a s``."""
-    if following is None:
-        return behind
-    if isinstance(behind, Placed):
-        scaled_one = behind.then(following.scaling)
-        if scaled_one is not None:
-            return scaled_one.shifting
-        behind = laid(op, behind)
-    factor = following.affine.scale
+    shift, factor = laid(op, behind), following.affine.scale
     if following.is_uniform:
-        return behind * factor.reshape(())
-    rank = op.output_rank() or behind.ndim
-    return behind * along(factor, 0, rank - following.axis)  # [C] -> [C, 1, ..., 1]
+        return shift * factor.reshape(())
+    rank = op.output_rank() or shift.ndim
+    return shift * along(factor, 0, rank - following.axis)  # [C] -> [C, 1, ..., 1]
 
 
-def laid(op: Operator, shift: Placed) -> Factor:
+def laid(op: Operator, shift: Placed | Factor) -> Factor:
     """A shift of the first output, so that it broadcasts there: ``[C] -> [C, 1, ...]``; a uniform one is a scalar."""
+    if not isinstance(shift, Placed):
+        return shift
     values = shift.affine.shift
     return values.reshape(()) if shift.is_uniform else along(values, 0, _rank(op) - shift.axis)
 
