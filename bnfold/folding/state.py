@@ -41,13 +41,15 @@ class State:
         self.residuals.update(other.residuals)
 
     def leave(self, residual: Residual) -> bool:
-        """Leave a map on a wire; where the wire has one already, the two have to be the same map. Whether they are."""
+        """Leave a map on a wire; where the wire has one already, the two have to be the same map. Whether they are.
+
+        Whether it is shown depends on the wire alone, so that they agree about that.
+        """
         present = self.residuals.get(residual.wire)
         if present is None:
             self.residuals[residual.wire] = residual
             return True
         if not present.placed.same_as(residual.placed):
             return False
-        edges, shown = present.edges | residual.edges, present.shown or residual.shown
-        self.residuals[residual.wire] = replace(present, edges=edges, shown=shown)
+        self.residuals[residual.wire] = replace(present, edges=present.edges | residual.edges)
         return True
