@@ -19,10 +19,11 @@ from random_graphs.build import Built
 from random_graphs.truth import all_evaluated, in_double, sorted_model
 
 EXACT = 1e-10
-WITH_EPSILON = {"InstanceNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization"}
 """Of max|y|: a million epsilon, and a wrong number shows at 1e-3."""
 IN_ATTRIBUTES = 2e-6
 """The same where a new number is float32 in every graph: in an attribute, and behind a DequantizeLinear."""
+WITH_EPSILON = {"InstanceNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization"}
+"""Operators with an attribute of which a scale in front becomes a part."""
 ROUNDINGS = 2000
 """How many epsilon of its own type a fold may be off: it rounds each constant once, and graphs magnify that."""
 
@@ -143,7 +144,7 @@ def compare_outputs(how: str, expected: list[list[Array]], made: list[list[Array
 
 
 def _writes_float32(built: Built) -> bool:
-    if built.used.keys() & WITH_EPSILON:  # which a scale in front becomes a part of
+    if built.used.keys() & WITH_EPSILON:
         return True
     return "DequantizeLinear" in built.used or (built.options.opset < 11 and bool(built.used.keys() & {"Clip", "Pad"}))
 
