@@ -42,6 +42,17 @@ def test_the_add_behind_a_product_stays_that_node_where_a_factor_goes_with_it() 
     assert folded.graph.node[1].name == "bias"
 
 
+def test_a_shift_that_undoes_one_already_pushed_on_reaches_what_took_that_one() -> None:
+    nodes = "a = Add (t, s) c = MatMul (a, w) b = Add (c, r) p = Mul (b, f) q = Mul (b, g)"
+    gemms = "y = Gemm (p, u, v) z = Gemm (q, o, v)"
+    body = f"(float[3, 4] x) => (float[i, j] y, float[k, l] z) {{ t = Tanh (x) {nodes} {gemms} }}"
+    weight = np.array([[1, -2, 3], [2, 0, -1], [1, 1, 1], [-3, 2, 2]], np.float32)
+    shift = np.array([1, -2, 3, 2], np.float32)
+    more: dict[str, Any] = {"f": normal(3), "g": normal(3, seed=1), "u": normal(3, 2), "o": normal(3, 2, seed=1)}
+    model = graph_model(body, w=weight, s=shift, r=-(shift @ weight), v=normal(2), **more)
+    check_fold(model, leaves=["Tanh", "MatMul", "Gemm", "Gemm"])
+
+
 # --- Names, orders and places ---
 
 
@@ -140,6 +151,13 @@ def test_the_size_in_the_remark_on_growth_counts_external_weights(tmp_path: Path
     (remark,) = [text for text in bnfold.fold(path).remarks if "the model grows" in text]
     size = path.stat().st_size + 4 * 32 * 8 * 9
     assert f"the model grows from {size:,d} bytes by " in remark
+
+
+def test_a_normalization_that_has_moved_is_told_where_there_is_no_other_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnfold.folding.fold.MAX_ROUNDS", 1)
+    nodes = f"t = Tanh (x) n = {BN.format('t')} y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (n)"
+    model = graph_model(f"(float[2, 4, 6, 6] x) => (float[i, j, k, l] y) {{ {nodes} }}", **PARAMETERS)
+    check_fold(model, leaves=["Tanh", "MaxPool", "BatchNormalization"], kept=["barrier"])
 
 
 def called_twice() -> onnx.ModelProto:
