@@ -13,7 +13,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from bnfold.errors import ModelError
 from bnfold.model.external import is_external
-from bnfold.model.graph import scope_protos
+from bnfold.model.graph import scope_protos, subgraphs
 from bnfold.model.ir_weights import TensorSource, as_proto
 
 MARK = f"bnfold-node-{os.urandom(8).hex()}"
@@ -35,7 +35,7 @@ class Reading:
     def marked(self, model: ir.Model) -> ModelProto:
         """A copy of the message whose nodes are marked with their numbers in `nodes_of` the model."""
         proto = copy.deepcopy(self.proto)
-        for number, (_, node) in enumerate(_pairs(model, proto)):
+        for number, node in enumerate(node for _, message in _bodies(model, proto) for node in message.node):
             node.metadata_props.add(key=MARK, value=str(number))
         return proto
 
@@ -61,9 +61,11 @@ def read(model: ir.Model) -> Reading:
 
 
 def nodes_of(model: ir.Model) -> list[ir.Node]:
-    """All nodes of the model, those of bodies and functions too."""
+    """All nodes of the model, those of bodies and functions too, in the order of `_bodies`."""
     graphs = [model.graph, *(function.graph for function in model.functions.values())]
-    return [found for graph in graphs for node in graph for found in (node, *nodes_below(node))]
+    for graph in graphs:  # grows by the bodies that are found on the way
+        graphs += [body for node in graph for body in _graphs_of(node)]
+    return [node for graph in graphs for node in graph]
 
 
 def nodes_below(node: ir.Node) -> Iterator[ir.Node]:
@@ -174,7 +176,7 @@ def _bodies(model: ir.Model, proto: ModelProto) -> Iterator[tuple[ir.Graph, Grap
     for graph, message in pending:  # grows by the bodies that are found on the way
         yield graph, message
         for node, node_proto in zip(graph, message.node, strict=True):
-            pending += zip(_graphs_of(node), _graph_protos(node_proto), strict=True)
+            pending += zip(_graphs_of(node), subgraphs(node_proto), strict=True)
 
 
 def _thin_out(graph: ir.Graph, message: GraphProto | FunctionProto, sources: list[TensorSource]) -> None:
@@ -195,22 +197,6 @@ def _thin(tensor: ir.TensorProtocol, proto: TensorProto, sources: list[TensorSou
         proto.ParseFromString(made.SerializeToString())
 
 
-def _pairs(model: ir.Model, proto: ModelProto) -> Iterator[tuple[ir.Node, NodeProto]]:
-    """Each node and its message, in the order of `nodes_of`."""
-    graphs = [(model.graph, list(proto.graph.node))]
-    functions = zip(model.functions.values(), proto.functions, strict=True)
-    graphs += [(function.graph, list(message.node)) for function, message in functions]
-    for graph, nodes in graphs:
-        yield from _pairs_below(graph, nodes)
-
-
-def _pairs_below(graph: ir.Graph, nodes: list[NodeProto]) -> Iterator[tuple[ir.Node, NodeProto]]:
-    for node, proto in zip(graph, nodes, strict=True):
-        yield node, proto
-        for body, message in zip(_graphs_of(node), _graph_protos(proto), strict=True):
-            yield from _pairs_below(body, list(message.node))
-
-
 def _graphs_of(node: ir.Node) -> list[ir.Graph]:
     """The bodies that a node holds, in the order of its attributes."""
     found: list[ir.Graph] = []
@@ -221,11 +207,4 @@ def _graphs_of(node: ir.Node) -> list[ir.Graph]:
             found.append(attribute.as_graph())
         elif attribute.type is ir.AttributeType.GRAPHS:
             found.extend(attribute.as_graphs())
-    return found
-
-
-def _graph_protos(node: NodeProto) -> list[GraphProto]:
-    found: list[GraphProto] = []
-    for attribute in node.attribute:
-        found += [attribute.g] if attribute.HasField("g") else list(attribute.graphs)
     return found

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import onnx_ir as ir
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
+from bnfold.model.graph import subgraphs
 from bnfold.model.ir_node import Said, bodies, read_instead, update
 from bnfold.model.ir_reading import mark_of, nodes_below, unmarked
 from bnfold.model.ir_weights import from_proto
@@ -199,12 +200,11 @@ def _mark(node: NodeProto) -> int:
 def _read_by(node: NodeProto) -> list[str]:
     """The names that a node reads, and those that its bodies do and do not make themselves."""
     found = [name for name in node.input if name]
-    for attribute in node.attribute:
-        for body in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-            made = {name for inner in body.node for name in inner.output}
-            made |= {entry.name for entry in body.input} | {tensor.name for tensor in body.initializer}
-            read = [name for inner in body.node for name in _read_by(inner)]
-            found += [name for name in (*read, *(entry.name for entry in body.output)) if name not in made]
+    for body in subgraphs(node):
+        made = {name for inner in body.node for name in inner.output}
+        made |= {entry.name for entry in body.input} | {tensor.name for tensor in body.initializer}
+        read = [name for inner in body.node for name in _read_by(inner)]
+        found += [name for name in (*read, *(entry.name for entry in body.output)) if name not in made]
     return found
 
 
