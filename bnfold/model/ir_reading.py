@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,11 +102,11 @@ def refuse_ambiguous_names(model: ir.Model) -> None:
         ModelError: it means another one, or an initializer has no values.
     """
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
-        _refuse_ambiguous(graph, {})
+        _refuse_ambiguous(graph, ChainMap())
 
 
-def _refuse_ambiguous(graph: ir.Graph, outer: Mapping[str, ir.Value]) -> None:
-    known = dict(outer) | _values_of(graph)
+def _refuse_ambiguous(graph: ir.Graph, outer: ChainMap[str, ir.Value]) -> None:
+    known = outer.new_child(_values_of(graph))  # what is around a body is not copied for each
     for node in graph:
         for value in node.inputs:
             if value is not None and known.get(value.name or "", value) is not value:

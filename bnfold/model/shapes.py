@@ -175,11 +175,11 @@ def _skeleton(graph: Graph, *, freeze: bool) -> ModelProto:
         else _hollow(tensor)
         for tensor in original.initializer
     )
-    own = {function.name for function in skeleton.functions}
+    alike = LIKE_ITS_INPUT - {function.name for function in skeleton.functions}
     for proto in graph.scopes_of(skeleton):
         _hollow_out(proto)
         for node in proto.node:
-            if node.input and node.op_type in LIKE_ITS_INPUT - own and node.domain in (ONNX_DOMAIN, "ai.onnx"):
+            if node.input and node.op_type in alike and node.domain in (ONNX_DOMAIN, "ai.onnx"):
                 node.CopyFrom(NodeProto(op_type="Identity", input=node.input[:1], output=node.output[:1]))
     return skeleton
 
