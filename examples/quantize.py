@@ -70,7 +70,7 @@ def main() -> None:
 
 def preprocessed(path: Path, target: Path) -> Path:
     """What onnxruntime says to do before a quantization: shapes inferred, graph optimized."""
-    with contextlib.redirect_stdout(open(os.devnull, "w", encoding="utf-8")):
+    with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
         quant_pre_process(path, target, skip_symbolic_shape=True)
     return target
 

@@ -70,9 +70,11 @@ def test_of_other_processes_nothing_is_removed(tmp_path: Path) -> None:
     assert not list(folder.glob(".*"))
 
 
-def test_without_a_shell_the_next_write_removes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_shell_or_a_python_there_is_no_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guarding, "_SHELL", "/no/shell")
-    Guard(tmp_path).close()
+    guard = Guard(tmp_path)
+    assert guard._shell is None
+    guard.close()
     monkeypatch.setattr(sys, "executable", "/opt/app/server")
     monkeypatch.setattr(guarding, "_SHELL", "/bin/sh")
     guard = Guard(tmp_path)
