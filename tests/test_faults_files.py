@@ -259,6 +259,33 @@ def test_a_model_from_a_pipe_is_not_read_twice(folder: Path, arguments: tuple[st
     assert names(folder) == ["e.onnx", "e.onnx.in", "m.onnx"]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "check PIPE m.onnx",
+        "check m.onnx PIPE",
+        "inspect PIPE --html r.html",
+        "insert PIPE -o out.onnx",
+        "insert PIPE -o out.onnx --data d.npz",
+        "calibrate PIPE -o out.onnx --data d.npz",
+    ],
+)
+def test_a_model_from_a_pipe_is_not_waited_for_twice(folder: Path, command: str) -> None:
+    os.mkfifo(folder / "pipe")
+    words = [sys.executable, "-m", "bnfold", *command.replace("PIPE", "pipe").split()]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    refused(Outcome(done.returncode, done.stdout, done.stderr), "'pipe' is a pipe, which can be read once, and ")
+    assert "reads the model again; give a file" in done.stderr
+    assert not (folder / "out.onnx").exists()
+
+
+def test_a_model_from_a_pipe_is_inspected(folder: Path) -> None:
+    command = [sys.executable, "-m", "bnfold", "inspect", "/dev/stdin"]
+    raw = (folder / "m.onnx").read_bytes()
+    done = subprocess.run(command, cwd=folder, input=raw, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_model_from_a_pipe_folds_as_one_from_a_file(folder: Path) -> None:
     command = [sys.executable, "-m", "bnfold", "fold", "/dev/stdin", "-o", "out.onnx", "--no-check"]
     raw = (folder / "m.onnx").read_bytes()

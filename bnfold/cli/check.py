@@ -12,6 +12,7 @@ from bnfold.cli import options as shared
 from bnfold.cli.console import look_at_page, open_console, protect
 from bnfold.cli.pages import runs_of
 from bnfold.cli.progress import showing_progress
+from bnfold.cli.targets import refuse_reading_again
 from bnfold.errors import DifferenceFound
 from bnfold.report.clock import Clock
 
@@ -50,6 +51,8 @@ def check(
 
     protect((Path(before), Path(after)), json, junit, html)
     look_at_page(html)
+    for model in (before, after):
+        refuse_reading_again(model, "the check")
     clock, how = Clock(), shared.how_to_check(shape, data=data, seed=seed, tf32=tf32)
     with clock.timing("check"), showing_progress("loading") as progress:
         report = compare(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnfold.cli.progress import Tell
+from bnfold.cli.targets import refuse_reading_again
 from bnfold.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def batches_for(model: str, data: list[str] | None, size: int | None, tell: Tell
         tell: told which batch is taken.
 
     Raises:
-        UsageError: they do not fit, or a size is given for no data.
+        UsageError: they do not fit, or a size is given for no data; the model can be read once.
         ModelError: the model can not be loaded.
         RuntimeUnavailable: onnxruntime is not installed.
     """
@@ -32,6 +33,7 @@ def batches_for(model: str, data: list[str] | None, size: int | None, tell: Tell
         if size is not None:
             raise UsageError("a batch size is for data; give some, with --data")
         return None
+    refuse_reading_again(model, "measuring")
     from bnfold.inserting.batches import as_batches
     from bnfold.runtime import open_session
 

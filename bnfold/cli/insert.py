@@ -12,6 +12,7 @@ from bnfold.cli import options as shared
 from bnfold.cli.console import look_at_page, open_console, protect
 from bnfold.cli.data import batches_for, first_of, name_of_first
 from bnfold.cli.progress import showing_progress
+from bnfold.cli.targets import refuse_reading_again
 from bnfold.cli.writing import beside, write, write_proved, write_sound
 from bnfold.errors import DifferenceFound
 from bnfold.report.clock import Clock
@@ -103,6 +104,8 @@ def insert(
     target = Path(output) if output else beside(model, "inserted")
     protect((Path(model),), target, json, html)
     look_at_page(html)
+    if check and not (dry_run or reset):
+        refuse_reading_again(model, "the check", "give a file, or --no-check")
     clock = Clock()
     with showing_progress(f"inserting into {Path(model).name}") as progress:
         batches = batches_for(model, data, batch_size, progress)

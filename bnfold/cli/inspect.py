@@ -7,6 +7,7 @@ from pathlib import Path
 from bnfold.cli import options as shared
 from bnfold.cli.console import look_at_page, open_console, protect
 from bnfold.cli.progress import showing_progress
+from bnfold.cli.targets import refuse_reading_again
 
 
 def inspect(
@@ -17,6 +18,8 @@ def inspect(
     from bnfold.api import inspect as inspect_model
 
     look_at_page(html)
+    if html:
+        refuse_reading_again(model, "the page")
     with showing_progress(f"planning {Path(model).name}"):
         inspection = inspect_model(model, freeze_initializers=freeze_initializers)
     protect((Path(model),), json, html)

@@ -70,10 +70,17 @@ def refuse_pipe(model: str, *, is_named: bool, is_checked: bool) -> None:
     if not is_named:
         raise UsageError(f"'{model}' is a pipe, and there is no place beside it; say with --output where to write")
     if is_checked:
-        raise UsageError(
-            f"'{model}' is a pipe, which can be read once, and the check reads the model again; give a file, or "
-            "--no-check"
-        )
+        refuse_reading_again(model, "the check", "give a file, or --no-check")
+
+
+def refuse_reading_again(model: str, reader: str, instead: str = "give a file") -> None:
+    """Look at a model that is going to be read twice.
+
+    Raises:
+        UsageError: it can be read once, as /dev/stdin.
+    """
+    if not _is_read_often(model):
+        raise UsageError(f"'{model}' is a pipe, which can be read once, and {reader} reads the model again; {instead}")
 
 
 def _is_read_often(model: str) -> bool:
