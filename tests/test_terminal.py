@@ -179,6 +179,13 @@ def test_sentences_are_broken_between_words(place: Path) -> None:
     assert sent_lines(shown)[begun + 1].startswith("    ")
 
 
+def test_a_sentence_fits_where_only_stderr_is_a_terminal(place: Path) -> None:
+    shown = on_terminal(["check", "long.onnx", "other.onnx"], place, columns=60, streams="stderr")
+    assert shown.status == 1
+    assert len(shown.lines) > 1
+    assert all(len(line) <= 60 for line in sent_lines(shown) if len(line.split()) > 1)
+
+
 # --- Colour ---
 
 

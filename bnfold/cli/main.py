@@ -149,5 +149,6 @@ def _fitted(text: str) -> str:
     import shutil
     import textwrap
 
-    width = shutil.get_terminal_size().columns
+    here = os.get_terminal_size(sys.stderr.fileno())  # stdout, which shutil asks, may be a pipe
+    width = shutil.get_terminal_size((here.columns or 80, here.lines)).columns
     return textwrap.fill(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
