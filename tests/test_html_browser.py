@@ -1,5 +1,6 @@
 """The report in a real browser: it renders, asks nothing of the network, sorts, zooms, and fits a phone."""
 
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from command_line import bnfold_process
 from support import MODELS, REAL_MODELS, needs_real_models
 
 import bnfold
+from bnfold.report.html.page import Section, Verdict, page
+from bnfold.report.html.tables import number, table
 
 pytestmark = pytest.mark.browser
 
@@ -68,6 +71,16 @@ def test_a_click_on_a_heading_sorts_and_a_second_one_turns_it_round(browser: Bro
     assert heading.get_attribute("aria-sort") == "none"
     texts = [row.locator("td").first.inner_text() for row in table.locator("tbody tr").all()]
     assert texts == sorted(texts)
+
+
+def test_cells_without_a_number_come_last_whichever_way_it_is_sorted(browser: Browser, tmp_path: Path) -> None:
+    rows = [[number(value)] for value in (2.0, None, math.inf, 1.0)]
+    text = page("t", Verdict("v", "good"), {}, [Section("s", "S", table("c", ("n",), rows))])
+    (tmp_path / "r.html").write_text(text, encoding="utf-8")
+    watched = Watched(browser, tmp_path / "r.html")
+    for expected in (["1.00e+00", "2.00e+00", "inf", ""], ["inf", "2.00e+00", "1.00e+00", ""]):
+        watched.page.locator("th button").click()
+        assert watched.page.locator("tbody td").all_inner_texts() == expected
 
 
 def test_a_picture_is_enlarged_and_moved_by_buttons_keys_wheel_and_mouse(browser: Browser, report: Path) -> None:

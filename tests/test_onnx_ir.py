@@ -323,6 +323,18 @@ def test_names_that_do_not_say_which_value_is_meant_are_refused_and_nothing_is_c
     assert FoldPass()(model).modified
 
 
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_value_without_a_name_is_refused(name: str | None) -> None:
+    model = ir.from_proto(two_layers())
+    model.graph.node("conv").outputs[0].name = name
+    with pytest.raises(bnfold.ModelError, match=r"node 'bn' \(BatchNormalization\) reads a value without a name; run "):
+        bnfold.fold(model)
+    with pytest.raises(ir.passes.PreconditionError, match="NameFixPass"):
+        FoldPass()(model)
+    common.NameFixPass()(model)
+    assert FoldPass()(model).modified
+
+
 def test_a_value_from_nowhere_and_an_initializer_without_values_are_refused() -> None:
     model = ir.from_proto(two_layers())
     model.graph.node("relu").replace_input_with(0, ir.Value(name="n"))

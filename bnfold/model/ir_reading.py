@@ -99,7 +99,7 @@ def refuse_ambiguous_names(model: ir.Model) -> None:
     """In onnx_ir a node reads a value, in ONNX a name: see that the name of each means that value.
 
     Raises:
-        ModelError: it means another one, or an initializer has no values.
+        ModelError: it means another one, or there is none, or an initializer has no values.
     """
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
         _refuse_ambiguous(graph, ChainMap())
@@ -109,11 +109,12 @@ def _refuse_ambiguous(graph: ir.Graph, outer: ChainMap[str, ir.Value]) -> None:
     known = outer.new_child(_values_of(graph))  # what is around a body is not copied for each
     for node in graph:
         for value in node.inputs:
-            if value is not None and known.get(value.name or "", value) is not value:
-                raise ModelError(
-                    f"node '{node.name}' ({node.op_type}) reads a value called '{value.name}', and another value has "
-                    "that name too; run onnx_ir.passes.common.NameFixPass first"
-                )
+            if value is None or (value.name and known.get(value.name, value) is value):
+                continue
+            what = f"called '{value.name}', and another value has that name too" if value.name else "without a name"
+            raise ModelError(
+                f"node '{node.name}' ({node.op_type}) reads a value {what}; run onnx_ir.passes.common.NameFixPass first"
+            )
         for body in _graphs_of(node):
             _refuse_ambiguous(body, known)
 

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   // Tables: a click on a heading sorts by it, a second one the other way round.
-  const key = (cell, numeric) => (numeric ? Number(cell.dataset.value ?? "Infinity") : cell.textContent);
+  const key = (cell, numeric) => (numeric ? Number(cell.dataset.value) : cell.textContent);
   const compared = (one, other) => (typeof one === "number" ? one - other || 0 : one.localeCompare(other));
 
   const sort = (heading) => {
@@ -14,7 +14,8 @@
     heading.setAttribute("aria-sort", falling ? "descending" : "ascending");
     const sign = falling ? -1 : 1;
     const keyed = [...body.rows].map((entry) => [key(entry.cells[column], numeric), entry]);
-    keyed.sort(([one], [other]) => sign * compared(one, other));
+    const missing = ([value]) => Number(Number.isNaN(value));  // last, either way
+    keyed.sort((one, other) => missing(one) - missing(other) || sign * compared(one[0], other[0]));
     body.append(...keyed.map(([, entry]) => entry));
   };
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import isnan
 from typing import NamedTuple, TypeAlias
 
 from bnfold.report.html.markup import Markup, joined, tag
@@ -16,7 +16,7 @@ class Number(NamedTuple):
     """A cell that is sorted by its value.
 
     Attributes:
-        value: the number; what is not finite comes last.
+        value: the number; NaN, for none, comes last.
         text: what is shown.
         mark: a class of the page's style: "good", "bad" or "tight"; empty for none.
     """
@@ -67,5 +67,5 @@ def number(value: float | None, style: str = ".2e", mark: str = "") -> Number:
 def _cell(cell: Cell) -> Markup:
     if not isinstance(cell, Number):
         return tag("td", cell)
-    value = repr(cell.value) if isfinite(cell.value) else "Infinity"
+    value = None if isnan(cell.value) else repr(cell.value).replace("inf", "Infinity")  # as JavaScript has it
     return tag("td", cell.text, class_=f"number {cell.mark}".strip(), data_value=value)
