@@ -95,6 +95,25 @@ def test_a_file_system_that_is_full_keeps_the_old_model_and_takes_the_new_one_wh
     assert bnfold_in(small_disk, "fold", "m.onnx", "-o", "out.onnx", form).status == 0
 
 
+def full_at_once() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("inspect", "m.onnx", "--json"), ("inspect", "m.onnx", "--html"), ("check", "m.onnx", "m.onnx", "--junit")],
+    ids=lambda arguments: str(arguments[-1]),
+)
+def test_a_disk_that_is_full_keeps_the_report_that_was_there(folder: Path, arguments: tuple[str, ...]) -> None:
+    (folder / "report").write_text("the older one")
+    before = listing(folder)
+    outcome = bnfold_in(folder, *arguments, "report", before=full_at_once)
+    refused(outcome, "'report' can not be written: File too large")
+    assert listing(folder) == before
+    assert bnfold_in(folder, *arguments, "report").status == 0
+    assert "bnfold" in (folder / "report").read_text()
+
+
 @pytest.mark.parametrize("arguments", [(), ("--json", "-")], ids=["text", "json"])
 def test_a_stdout_that_takes_nothing_is_told_of_in_a_sentence(folder: Path, arguments: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "bnfold", "inspect", "m.onnx", *arguments]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO
+from contextlib import closing
+from typing import BinaryIO, TypeAlias
 
+from bnfold.model.ahead import ahead
 from bnfold.model.references import Range, Segment
 
 _MOST = 1 << 30
@@ -16,6 +18,12 @@ SHORT = 1 << 10
 
 PAGE = 1 << 12
 """How much is read for a short one: those behind it mostly lie there too."""
+
+BATCH = 1 << 18
+"""How many bytes are made before they are written."""
+
+_Part: TypeAlias = bytes | memoryview | Range
+"""Bytes as they are written, or a range of a file that the system copies."""
 
 Method = Callable[[int, int, int, int], int]
 """From the descriptor of the source, its offset and a length, to a descriptor: how many bytes were copied."""
@@ -48,14 +56,39 @@ def write(file: BinaryIO, pieces: Iterable[Segment], methods: Iterable[Method] =
         ModelError: a file that a range refers to has changed since it was opened.
         OSError: the file can not be written.
     """
+    with closing(ahead(_batches(pieces))) as batches:
+        for batch in batches:
+            for part in batch:
+                if isinstance(part, Range):
+                    _copy(file, part, methods)
+                else:
+                    file.write(part)
+
+
+def _batches(pieces: Iterable[Segment]) -> Iterator[list[_Part]]:
+    """What is written, in batches that are worth handing on."""
+    batch, size = list[_Part](), 0
+    for part in _parts(pieces):
+        batch.append(part)
+        size += 0 if isinstance(part, Range) else len(part)
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    yield batch
+
+
+def _parts(pieces: Iterable[Segment]) -> Iterator[_Part]:
     page = _Page()
     for piece in _merged(pieces):
         if not isinstance(piece, Range):
-            file.write(piece)
+            yield piece
         elif piece.length < SHORT:
-            file.write(page.read(piece))
+            yield page.read(piece)
+        elif piece.source.descriptor is not None:
+            yield piece
         else:
-            _copy(file, piece, methods)
+            yield from piece.source.pieces(piece.offset, piece.length)
+            piece.source.verify()
 
 
 class _Page:
@@ -100,7 +133,7 @@ def _follows(piece: Range, run: Range) -> bool:
 def _copy(file: BinaryIO, piece: Range, methods: Iterable[Method]) -> None:
     position, end = piece.offset, piece.offset + piece.length
     file.flush()  # the system writes behind what is written, and knows nothing of what waits here
-    for method in methods if piece.source.descriptor is not None else ():
+    for method in methods:
         position = _copied(method, file, piece, position)
     for part in piece.source.pieces(position, end - position):
         file.write(part)

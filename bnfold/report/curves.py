@@ -9,7 +9,8 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bnfold.errors import RuntimeUnavailable, TargetError, UsageError
+from bnfold.errors import RuntimeUnavailable, UsageError
+from bnfold.report.whole import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,12 +49,9 @@ def write_curves(epochs: Sequence[Epoch], path: str, name: str) -> None:
     Raises:
         TargetError: the place can not be written to.
     """
-    drawn = BytesIO()  # a picture that can not be drawn leaves an older one as it is
+    drawn = BytesIO()
     _figure(epochs, name).savefig(drawn, format=Path(path).suffix[1:].lower(), dpi=150)
-    try:
-        Path(path).write_bytes(drawn.getvalue())
-    except OSError as error:
-        raise TargetError(f"'{path}' can not be written: {error.strerror}") from error
+    write_whole(drawn.getvalue(), path)
 
 
 def _figure(epochs: Sequence[Epoch], name: str) -> Figure:

@@ -7,11 +7,10 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnfold._version import __version__
-from bnfold.errors import TargetError
+from bnfold.report.whole import write_whole
 
 if TYPE_CHECKING:
     from bnfold.checking import CheckReport, Comparison
@@ -130,11 +129,8 @@ def write_json(document: dict[str, Any], target: str) -> None:
     text = json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
     if target == "-":
         sys.stdout.write(text)
-        return
-    try:
-        Path(target).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TargetError(f"'{target}' can not be written: {error.strerror}") from error
+    else:
+        write_whole(text.encode(), target)
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 (any JSON value)

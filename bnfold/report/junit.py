@@ -6,12 +6,11 @@ standard of its own: this is the part that Jenkins, GitLab and GitHub's report a
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from bnfold.errors import TargetError
 from bnfold.report.checks import check_table, output_failure
+from bnfold.report.whole import write_whole
 
 if TYPE_CHECKING:
     from bnfold.checking import CheckReport
@@ -33,10 +32,7 @@ def write_junit(report: CheckReport, target: str, *, before: str, after: str) ->
     """
     root = _suites(report, f"{before} against {after}")
     ElementTree.indent(root)
-    try:
-        Path(target).write_bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n")
-    except OSError as error:
-        raise TargetError(f"'{target}' can not be written: {error.strerror}") from error
+    write_whole(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) + b"\n", target)
 
 
 def _suites(report: CheckReport, models: str) -> ElementTree.Element:

@@ -1,12 +1,11 @@
-"""A page goes to its place in one step, as a model does: what was there stays until the new one is whole."""
+"""A page to where it is asked for."""
 
 from __future__ import annotations
 
 import sys
 from io import TextIOWrapper
-from pathlib import Path
 
-from bnfold.model.staging import replacing, target_errors
+from bnfold.report.whole import write_whole
 
 
 def write_page(text: str, target: str) -> None:
@@ -17,14 +16,8 @@ def write_page(text: str, target: str) -> None:
     """
     if target == "-":
         _show(text)
-        return
-    with target_errors(target):
-        place = Path(target)
-        if place.exists() and not place.is_file():
-            place.write_bytes(text.encode())  # a device or a pipe, which nothing can take the place of
-            return
-        with replacing(target) as file:
-            file.write(text.encode())
+    else:
+        write_whole(text.encode(), target)
 
 
 def _show(text: str) -> None:
