@@ -8,8 +8,8 @@ that see something. Where all positions see the same taps, that is one number pe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,7 @@ STATIC_SPACE = "give the model a static height and width, so that its padding ca
 """What unblocks a refusal for padding where `has_static_space` is false."""
 
 
-@dataclass(frozen=True)
-class _Axis:
+class _Axis(NamedTuple):
     """One axis of space: how many elements, and how the windows lie along it."""
 
     size: int | None
@@ -94,15 +93,33 @@ def common_taps(op: Operator, kernel: Sequence[int]) -> tuple[Table, ...] | None
     transposed = op.node.op_type == "ConvTranspose"
     found: list[Table] = []
     for k, axis in enumerate(axes):
-        table = _transposed_table(op, k, axis) if transposed else _table(axis)
-        if table is None:
-            if not (_is_cut_off(op, k, axis) if transposed else _padding(axis) == (0, 0)):
-                return None
-            table = np.ones((1, axis.taps))
-        if not len(table) or np.any(table != table[0]):
+        row = _common_transposed(op, k, axis) if transposed else _common(axis)
+        if row is None:
             return None
-        found.append(table[0])
+        found.append(row)
     return tuple(found)
+
+
+@lru_cache(maxsize=256)  # the axes of a network are mostly alike
+def _common(axis: _Axis) -> Table | None:
+    table = _table(axis)
+    return _row(axis, table, is_cut_off=table is None and _padding(axis) == (0, 0))
+
+
+def _common_transposed(op: Operator, k: int, axis: _Axis) -> Table | None:
+    table = _transposed_table(op, k, axis)
+    return _row(axis, table, is_cut_off=table is None and _is_cut_off(op, k, axis))
+
+
+def _row(axis: _Axis, table: Table | None, *, is_cut_off: bool) -> Table | None:
+    """The row that all positions have; of a table that is not known, all taps where no position misses any."""
+    if table is None:
+        return np.ones(axis.taps) if is_cut_off else None
+    if not len(table) or np.any(table != table[0]):
+        return None
+    row: Table = table[0].copy()  # the table may be large
+    row.flags.writeable = False
+    return row
 
 
 def _axes(op: Operator, kernel: Sequence[int]) -> list[_Axis] | None:
