@@ -25,7 +25,7 @@ DIFFERENT, BAD_INPUT, OWN_FAULT, INTERRUPTED = 1, 2, 3, 130
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What stdout and stderr say when they can take no more. Whatever writes to files has its own words for it."""
 
-RARELY = 200_000
+RARELY = 1_000_000
 """How many more objects there are before Python looks for cycles among them. The view of a graph is many objects that
 live as long as the process: by default, a tenth of the time of a large fold goes into looking at them over and over."""
 

@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from bnfold.model.ahead import ahead
 from bnfold.model.constant import Constant
 from bnfold.model.references import Source
 from bnfold.model.stored import Shape, Stored, blocks
@@ -46,9 +45,9 @@ def largest_magnitudes(constant: Constant, axes: tuple[int, ...]) -> Array:
 
 def _largest_of(stored: Stored, axes: tuple[int, ...]) -> Array:
     found = np.zeros([1 if axis in axes else size for axis, size in enumerate(stored.shape)])
-    for block, values in ahead((block, stored.read(block)) for block in blocks(stored.shape)):
+    for block in blocks(stored.shape):
         index = tuple(slice(None) if axis in axes else part for axis, part in enumerate(block.part))
-        np.maximum(found[index], _largest(values, axes), out=found[index])
+        np.maximum(found[index], _largest(stored.read(block), axes), out=found[index])
     return found
 
 

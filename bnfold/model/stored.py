@@ -22,8 +22,11 @@ from bnfold.model.tensors import FLOATS, Array
 from bnfold.values import frozen
 
 BLOCK = 1 << 16
-"""How many elements a block has at most: in float64 half a MiB, which stays in the cache from one step to the next, and
-which malloc hands out again instead of giving it back to the system."""
+"""How many elements a block has at most: in float64 half a MiB, which stays in the cache from one step to the next."""
+
+# Until one of that size has come back to it, glibc's malloc gets every block from the system anew, page by page, which
+# takes as long as reading it (mallopt(3), M_MMAP_THRESHOLD). This one is never touched.
+np.empty(16 * BLOCK)
 
 Shape: TypeAlias = tuple[int, ...]
 

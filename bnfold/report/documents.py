@@ -10,7 +10,6 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from bnfold._version import __version__
-from bnfold.report.whole import write_whole
 
 if TYPE_CHECKING:
     from bnfold.checking import CheckReport, Comparison
@@ -129,8 +128,10 @@ def write_json(document: dict[str, Any], target: str) -> None:
     text = json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
     if target == "-":
         sys.stdout.write(text)
-    else:
-        write_whole(text.encode(), target)
+        return
+    from bnfold.report.whole import write_whole  # not for who only wants `SCHEMA`: it imports what writes models
+
+    write_whole(text.encode(), target)
 
 
 def _finite(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
