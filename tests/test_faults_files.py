@@ -64,6 +64,21 @@ def test_a_disk_that_is_full_keeps_the_old_model_and_gets_nothing_new(tmp_path: 
     assert listing(tmp_path) == before
 
 
+def full_while_weights_are_made() -> None:
+    """Room for a half of the weights, which are made in a thread by then."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 22, 1 << 22))
+
+
+@pytest.mark.parametrize("form", ["--inline", "--external-data"])
+def test_a_disk_that_is_full_in_the_middle_of_a_large_weight_keeps_the_old_model(tmp_path: Path, form: str) -> None:
+    save(network(1, width=500), tmp_path / "m.onnx")
+    save(network(0), tmp_path / "out.onnx")
+    before = listing(tmp_path)
+    command = ["fold", "m.onnx", "-o", "out.onnx", "--no-check", form]
+    refused(bnfold_in(tmp_path, *command, before=full_while_weights_are_made), "can not be written: File too large")
+    assert listing(tmp_path) == before
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 900 KiB, in which there is room for the models but not for another one."""
