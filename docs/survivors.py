@@ -25,7 +25,7 @@ KINDS = {
     "same": "compute the same for every graph that there can be, so that no test can notice them",
     "cost": "only cost time or memory",
     "guard": "change a guard that nothing comes to, or what only the reader of the source sees",
-    "later": "are noticed by a test that came after the run",
+    "later": "are noticed by a test that came after the run, or was not among those tried",
     "gap": "are noticed by no test, and are not known to be harmless",
 }
 """Why a mutant survives, in the order of the page."""

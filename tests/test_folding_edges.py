@@ -218,3 +218,38 @@ def test_affines_in_a_row_on_a_value_of_one_axis_stay_as_they_are() -> None:
         l=normal(4, seed=1),
     )
     assert op_types(bnfold.fold(model).model) == ["Sigmoid", "Mul", "Add", "Sigmoid"]
+
+
+# --- What stays, and what reads beside it ---
+
+
+def test_a_normalization_that_moves_reads_parameters_computed_in_front_of_it_as_before() -> None:
+    nodes = f"s = Cast <to = 1> (s64) t = Tanh (x) n = {BN.format('t')}"
+    body = f"{nodes} y = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (n)"
+    constants: dict[str, Any] = {**{key: PARAMETERS[key] for key in "bmv"}, "s64": PARAMETERS["s"].astype(np.float64)}
+    model = graph_model(f"(float[2, 4, 6, 6] x) => (float[i, j, k, l] y) {{ {body} }}", **constants)
+    folded = check_fold(model, leaves=["Cast", "Tanh", "MaxPool", "BatchNormalization"], kept=["barrier"]).model
+    assert list(folded.graph.node[-1].input[1:]) == ["s", "b", "m", "v"]
+
+
+def test_a_shape_taken_in_front_of_what_stays_is_still_taken_there() -> None:
+    body = f"h = Shape (x) n = {BN.format('x')} r = Softplus (n) y = Reshape (r, h)"
+    model = graph_model(f"(float[2, 4, 6, 6] x) => (float[i, j, k, l] y) {{ {body} }}", **PARAMETERS)
+    folded = check_fold(model, leaves=["Shape", "Mul", "Add", "Softplus", "Reshape"], **NO_BN).model
+    assert folded.graph.node[0].input[0] == "x"
+
+
+def test_a_factor_for_all_in_float16_does_not_lose_weights_that_are_small_beside_the_largest() -> None:
+    weight = np.array([[1, 0.5], [2.0**-13, 2]], np.float16)
+    model = graph_model(
+        "(float16[5, 2] x) => (float16[i, j] y) { c = MatMul (x, w) y = Mul (c, k) }", w=weight, k=np.float16(0.125)
+    )
+    check_fold(model, leaves=["MatMul"], run=run_reference)
+
+
+def test_as_many_folds_as_were_asked_for_are_made_where_they_are_hundreds() -> None:
+    nodes = " ".join(f"c{k} = Conv (x, w) y{k} = Mul (c{k}, f)" for k in range(262))
+    outputs = ", ".join(f"float[i, j, k, l] y{k}" for k in range(262))
+    model = graph_model(f"(float[1, 1, 2, 2] x) => ({outputs}) {{ {nodes} }}", w=normal(1, 1, 1, 1), f=np.float32(3))
+    result = bnfold.fold(model, max_folds=260)
+    assert op_types(result.model).count("Mul") == 2

@@ -475,3 +475,14 @@ def test_putting_in_every_call_computes_the_same() -> None:
         feeds = {"x": normal(2, 4), "f": np.array(flag)}
         for one, other in zip(run_ort(model, feeds), run_ort(made, feeds), strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_a_call_in_a_function_that_states_no_opsets_stays_one() -> None:
+    """Which operators its nodes are is unknown; onnxruntime does not load it either."""
+    weight = "Constant <value = float[4, 3, 1, 1] {1, -2, 3, 0.5, 1, 2, -1, 1, 0.25, 3, 1, -1}> ()"
+    vector = "Constant <value = float[4] {1, 2, 3, 0.5}> ()"
+    outer = f"outer (a) => (o) {{ W = {weight} s = {vector} o = own.layer(a, W, s, s, s, s) }}"
+    model = model_of("y = own.outer(x)", function(outer), function(LAYER))
+    assert bnfold.fold(model)
+    del model.functions[0].opset_import[:]
+    untouched(model)

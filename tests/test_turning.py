@@ -74,3 +74,17 @@ def test_a_node_that_is_to_be_left_as_it_is_stays() -> None:
     model = graph_model(f"(float[N,7,4] x) => (float[N,7,6] y) {{ {nodes} }}", **constants)
     model.graph.node[-1].name = "back"
     assert op_types(bnfold.fold(model, skip=["back"]).model).count("Transpose") == 2
+
+
+def test_a_pair_goes_whatever_affines_go_besides(x: dict[str, Array]) -> None:
+    nodes = f"c = MatMul(x, W) {THERE} {NORMALIZED} {BACK}".replace("y =", "u =")
+    result = model_of(f"{nodes} h = MatMul(x, W) g = Mul(h, s) y = Sub(g, u)")
+    assert op_types(result.model) == ["MatMul", "Add", "MatMul", "Sub"]
+    assert_equal(result, x)
+
+
+def test_a_transpose_behind_a_product_whose_factors_have_gone_is_no_pair() -> None:
+    nodes = "c = MatMul(x, W) g = Mul(c, s) n = Mul(g, v) t = Transpose(n) y = Tanh(t)"
+    result = model_of(nodes, "float[7,4] x", "float[6,7] y")
+    assert op_types(result.model) == ["MatMul", "Transpose", "Tanh"]
+    assert_equal(result, {"x": normal(7, 4)})

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import check_fold, graph_model, normal
+from support import check_fold, graph_model, normal, parameters
 
 import bnfold
 
@@ -75,3 +75,25 @@ def test_a_factor_of_higher_rank_keeps_the_axis_counted_from_the_end() -> None:
     body = f"(float[3,4] x) => (float[1,3,2] y) {{ {nodes} }}"
     model = graph_model(body, W=normal(4, 2), b=normal(4), c=NEGATIVE.reshape(1, 1, 4), d=normal(2))
     check_fold(model, leaves=["Relu", "Mul", "MatMul", "Add"])
+
+
+@pytest.mark.parametrize("mean", [normal(1, 4), normal(1)], ids=["two axes", "another length"])
+def test_a_normalization_whose_parameters_are_no_four_vectors_takes_no_map(mean: Any) -> None:
+    """No runtime reads such a node in one way; what it is goes out as it came."""
+    given = parameters(4) if mean.ndim == 1 else {key: v.reshape(1, 4) for key, v in parameters(4).items()}
+    body = "(float[2,4,3,3] x) => (float[2,4,3,3] y) { n = BatchNormalization(x, s, b, m, v) y = Mul(n, k) }"
+    model = graph_model(body, **{**given, "m": mean, "k": np.float32(2)})
+    assert bnfold.fold(model).model == model
+
+
+def test_a_factor_that_broadcasts_by_the_rules_before_opset_7_takes_no_map() -> None:
+    """There ``[4]`` lies along the axis that ``axis`` says, and the map along another."""
+    nodes = "r = Relu(x) n = BatchNormalization<is_test = 1>(r, s, z, z, v) m = Mul<broadcast = 1, axis = 2>(n, c)"
+    body = f"(float[2,4,4,4] x) => (float[2,4,4,4] y) {{ {nodes} y = Tanh(m) }}"
+    given: dict[str, Any] = {"s": NEGATIVE, "v": parameters(4)["v"], "z": np.zeros(4, np.float32), "c": normal(4)}
+    model = graph_model(body, opset=6, **given)
+    result = bnfold.fold(model)
+    assert result.model == model
+    (kept,) = result.kept
+    assert kept.code == "negative-scale"
+    assert "Mul" in kept.reason

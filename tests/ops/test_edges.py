@@ -10,6 +10,10 @@ from onnx import ModelProto, TensorProto, helper
 from support import check_fold, graph_model, normal, statistics
 
 import bnfold
+from bnfold.model.constants import Constants
+from bnfold.model.graph import Graph
+from bnfold.model.shapes import Shapes
+from bnfold.ops.rule import Operator, Taken
 
 PARAMETERS: dict[str, Any] = dict(zip("somv", statistics(4), strict=True))
 POSITIVE: dict[str, Any] = dict(zip("somv", statistics(4, positive=True), strict=True))
@@ -175,3 +179,15 @@ def test_a_constant_of_no_numbers_is_no_affine() -> None:
     model = graph_model(body, w=normal(1, 1), k=np.zeros((2, 0), np.float32))
     assert not bnfold.inspect(model)
     assert [node.op_type for node in bnfold.fold(model).model.graph.node] == ["MatMul", "Mul"]
+
+
+@pytest.mark.parametrize(("edited", "read"), [(0.5, 0.5), (None, 1.0)], ids=["set", "removed"])
+def test_an_operator_is_seen_with_the_attributes_that_an_answer_leaves(edited: float | None, read: float) -> None:
+    model = graph_model(
+        "(float[5, 3] x) => (float[5, 4] y) { y = Gemm <beta = 2.0> (x, w, b) }", w=normal(3, 4), b=normal(4)
+    )
+    graph = Graph(model)
+    shapes = Shapes(graph)
+    op = Operator(next(graph.nodes()), Constants(graph, None, shapes=shapes), shapes)
+    assert op.attribute("beta", 1.0) == 2.0
+    assert op.after(Taken(attributes={"beta": edited})).attribute("beta", 1.0) == read

@@ -166,3 +166,12 @@ RMS_IN_FRONT: Sequence[tuple[str, Any, list[str]]] = [
 def test_rms_normalization_takes_a_scale_in_front_and_no_shift(op: str, k: Any, leaves: list[str]) -> None:
     model = in_front("RMSNormalization (x, L)", f"x = {op} (q, k)", opset=23, k=k, L=normal(6, seed=5))
     check_fold(model, leaves=leaves, run=run_reference)
+
+
+@pytest.mark.parametrize("factor", [-3.0, -1.0])
+def test_a_negative_scale_stays_where_the_scale_of_the_normalization_is_computed(factor: float) -> None:
+    nodes = "q = Relu (r) x = Mul (q, k) S = ReduceMax <keepdims = 0> (r, axes) y = InstanceNormalization (x, S, B)"
+    axes, k = np.array([0, 2, 3], np.int64), np.float32(factor)
+    model = graph_model(f"(float[2,4,5,6] r) => (float[] y) {{ {nodes} }}", opset=21, B=OWN["B"], axes=axes, k=k)
+    check_fold(model, leaves=["Relu", "Mul", "ReduceMax", "InstanceNormalization"])
+    assert "dynamic-weight" in pushed_codes(model)
