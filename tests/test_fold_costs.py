@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
+import platform
+import subprocess
+import sys
 import tracemalloc
 from math import prod
 from pathlib import Path
@@ -191,6 +195,23 @@ def test_a_fold_reads_the_file_twice_at_most_and_writes_it_once(tmp_path: Path) 
     read, written = (late - early for early, late in zip(before, traffic(), strict=True))
     assert size <= read <= 2 * size + MIB
     assert 0.99 * size <= written <= size + MIB
+
+
+FAULTS = """
+import resource, sys
+from bnfold.folding.fold import fold
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+fold(sys.argv[1])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="how memory is used again is up to the system's malloc")
+def test_blocks_that_are_looked_at_use_the_same_pages_again(tmp_path: Path) -> None:
+    path = saved(chain(4, 512), tmp_path / "m.onnx")
+    ran = subprocess.run([sys.executable, "-c", FAULTS, path], check=True, capture_output=True, text=True)
+    assert int(ran.stdout) < path.stat().st_size / mmap.PAGESIZE / 4  # each page anew would be all of them
 
 
 @counted
