@@ -253,3 +253,43 @@ def test_as_many_folds_as_were_asked_for_are_made_where_they_are_hundreds() -> N
     model = graph_model(f"(float[1, 1, 2, 2] x) => ({outputs}) {{ {nodes} }}", w=normal(1, 1, 1, 1), f=np.float32(3))
     result = bnfold.fold(model, max_folds=260)
     assert op_types(result.model).count("Mul") == 2
+
+
+# --- What a way costs ---
+
+
+def test_a_map_does_not_pass_an_activation_that_then_runs_by_itself_where_two_affines_go() -> None:
+    """The Relu runs inside the BatchNormalization, and would be a pass of its own behind the Tanh."""
+    zero = np.zeros(4, np.float32)
+    pool = "p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (r)"
+    nodes = f"t = Tanh (x) a = Mul (t, k) n = {BN.format('a')} r = Relu (n) {pool} y = Softplus (p)"
+    given: dict[str, Any] = {
+        **PARAMETERS,
+        "b": zero,
+        "m": zero,
+        "k": np.array([2, 3, 0.5, 1.5], np.float32).reshape(4, 1, 1),
+    }
+    model = graph_model(f"(float[2, 4, 6, 6] x) => (float[i, j, k, l] y) {{ {nodes} }}", **given)
+    leaves = ["Tanh", "BatchNormalization", "Relu", "MaxPool", "Softplus"]
+    check_fold(model, leaves=leaves, kept=["barrier"])
+
+
+def test_a_factor_passes_an_activation_that_runs_by_itself_before_and_after() -> None:
+    pool = "p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (r)"
+    nodes = f"t = Tanh (x) m = Mul (t, k) r = Relu (m) {pool} y = Softplus (p)"
+    factor: Any = np.array([2, 3, 0.5, 1.5], np.float32).reshape(4, 1, 1)
+    model = graph_model(f"(float[2, 4, 6, 6] x) => (float[i, j, k, l] y) {{ {nodes} }}", k=factor)
+    check_fold(model, leaves=["Tanh", "Relu", "MaxPool", "Mul", "Softplus"])
+
+
+@pytest.mark.parametrize("shown", [True, False], ids=["shown", "read twice"])
+def test_factors_that_undo_each_other_stay_one_where_the_value_in_front_is_seen(shown: bool) -> None:
+    """One would be as cheap with the other's factor lost, as the first one's is read by another node too."""
+    first, second = (
+        np.array(values, np.float32).reshape(4, 1, 1) for values in ([2, 4, -2, 0.5], [0.5, 0.25, -0.5, 2])
+    )
+    outputs = "float[i, j, k, l] y, float[a, b, c, d] u" + (", float[2, 4, 6, 6] t" if shown else "")
+    seen = "u = Max (x, k)" if shown else "r = Softplus (t) u = Max (r, k)"
+    body = f"(float[2, 4, 6, 6] x) => ({outputs}) {{ t = Tanh (x) m = Mul (t, k) y = Mul (m, f) {seen} }}"
+    folded = check_fold(graph_model(body, k=first, f=second)).model
+    assert op_types(folded).count("Mul") == 1

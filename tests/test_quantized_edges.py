@@ -7,6 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto
 from support import check_fold, graph_model, normal, op_types, run_ort, run_reference
 
@@ -51,6 +52,27 @@ def assert_bias_stays_in_integers(model: onnx.ModelProto, step: float) -> None:
 def test_a_shift_goes_into_a_bias_in_integers_of_two_axes() -> None:
     scales = np.float32(0.02) * STEPS
     assert_bias_stays_in_integers(gemm_in_integers("DequantizeLinear <axis = 1> (bq, bs)", scales), 0.02 * 0.03)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 5), (4, 1)])
+def test_a_shift_goes_into_a_bias_in_integers_that_a_transpose_turns(shape: tuple[int, int]) -> None:
+    nodes = f"{ACTIVATION} W = DequantizeLinear (Q, qs) D = DequantizeLinear (bq, bs) B = Transpose <perm = [1, 0]> (D)"
+    rows, steps = 5 if shape[1] == 1 else shape[1], np.float32(0.02) * np.float32(0.01)
+    model = graph_model(
+        f"(float[{rows}, 6] x) => (float[{rows}, 4] y) {{ {nodes} c = Gemm (X, W, B) y = Add (c, l) }}",
+        xs=np.float32(0.02),
+        xz=np.uint8(128),
+        Q=integers(6, 4).astype(np.int8),
+        qs=np.float32(0.01),
+        bq=integers(*shape, most=3000).astype(np.int32),
+        bs=steps,
+        l=normal(4),
+    )
+    result = bnfold.fold(model)
+    assert op_types(result.model) == ["QuantizeLinear", *["DequantizeLinear"] * 3, "Transpose", "Gemm"]
+    feeds = {"x": normal(rows, 6)}
+    (before,), (after,) = run_ort(model, feeds), run_ort(result.model, feeds)
+    assert 0 < np.abs(before - after).max() <= steps / 2 + 1e-6 * np.abs(before).max()
 
 
 def test_a_map_per_channel_goes_into_one_scale_near_the_end_of_float16() -> None:

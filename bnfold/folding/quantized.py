@@ -206,8 +206,6 @@ def _bias(op: Operator, taken: Taken, rescale: Rescale) -> Requantized | Refusal
     Given: ``B = Q * s`` with ``s = s_x * s_W``, or none, and ``B' = f * B + b``. Result: ``s' = f * s``,
     ``Q' = Q + round(b / s')``. Exact: but for the rounding of b, at most ``s' / 2``, which a remark tells.
     """
-    if op.node.op_type == "MatMul":
-        return None
     needed = _scale_of_products(op, taken)
     if needed is None or isinstance(needed, Refusal):
         return needed
@@ -223,7 +221,12 @@ def _bias(op: Operator, taken: Taken, rescale: Rescale) -> Requantized | Refusal
         return made
     if not _are_near(made.scales.values, needed, made.scale_type):
         return op.refuse(CODE, "has a bias in integers whose scale is not that of its input times that of its weight")
-    return _shifted(op, made, rescale.offset) if rescale.offset is not None and np.any(rescale.offset) else made
+    if rescale.offset is None or not np.any(rescale.offset):
+        return made
+    shift = _laid_on_integers(origin, rescale.offset)
+    if shift is None:
+        return op.refuse(CODE, "has a bias in integers, which would get another shape")
+    return _shifted(op, made, shift)
 
 
 def _are_near(scales: Array, needed: Array, kind: int) -> bool:
@@ -279,10 +282,8 @@ def _new_bias(op: Operator, rescale: Rescale, needed: Array) -> Requantized | Re
 
 
 def _shifted(op: Operator, made: Requantized, shift: Array) -> Requantized | Refusal:
-    """The shift in whole steps of the scale, added to the integers."""
+    """The shift, along the axes of the integers, in whole steps of the scale, added to them."""
     old = np.zeros(np.shape(shift)) if made.of is None else made.of.integers.wide
-    if made.of is not None and np.broadcast_shapes(old.shape, np.shape(shift)) != old.shape:
-        return op.refuse(CODE, "has a bias in integers, which would get another shape")
     scales = round_to(made.scales.values, made.scale_type).astype(np.float64)
     scale, shift = np.broadcast_to(_over_bias(made, scales), old.shape), np.broadcast_to(shift, old.shape)
     if np.any((scale == 0) & (shift != 0)):
