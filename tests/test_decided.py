@@ -21,7 +21,6 @@ TOLD = {
     "Preference",
     "Refusal",
     "Settlement",
-    "_Axis",
 }
 """Values: two of the same content are equal."""
 HOLDING = {"FoldResult", "Round", "Specialized", "_Attempt"}
