@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import choosing
 import older_versions
 import pytest
 from command_line import Outcome, Run
@@ -13,8 +14,19 @@ from bnfold import cli
 os.environ.pop("PYTHONUNBUFFERED", None)  # which makes other processes of those that tests start than users have
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what the installed versions are too old for, with the reason."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of our own."""
+    choosing.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """See what is skipped."""
+    config.pluginmanager.register(choosing.Skipped(config))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take what is asked for, and leave out what the installed versions are too old for, with the reason."""
+    choosing.choose(config, items)
     older_versions.skip(items)
 
 

@@ -90,7 +90,6 @@ for model in (result.model, result.folded.model):
 """
 
 
-@pytest.mark.needs_more
 def test_trainings_of_two_processes_with_other_hash_seeds_make_the_same() -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     command = [sys.executable, "-W", "ignore", "-c", TRAINING, str(MODELS / "mlp.onnx")]

@@ -135,7 +135,6 @@ def test_an_insertion_and_a_calibration(tmp_path: Path, images: Path) -> None:
     compare(calibrated, SECTIONS["`bnfold calibrate`"], "calibrate")
 
 
-@pytest.mark.needs_more
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="trains, which needs bnfold[train]")
 def test_a_training(tmp_path: Path, images: Path) -> None:
     log = tmp_path / "log.jsonl"

@@ -126,7 +126,6 @@ def test_insert_that_writes_nothing_has_a_page_too(run: Run, folded: Path, tmp_p
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folded.onnx", "m.onnx", "r.html"]
 
 
-@pytest.mark.needs_more
 def test_train_shows_its_epochs_and_its_fold(run: Run, folded: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="trains")
     image = normal(64, 1, 8, 8)
@@ -142,7 +141,6 @@ def test_train_shows_its_epochs_and_its_fold(run: Run, folded: Path, tmp_path: P
     assert len(page.tables["Every affine that is gone"]) == len(page.tables["Every new BatchNormalization"]) > 0
 
 
-@pytest.mark.needs_more
 def test_a_training_has_its_page_in_python(folded: Path) -> None:
     pytest.importorskip("torch", reason="trains")
     image = normal(64, 1, 8, 8)

@@ -81,6 +81,7 @@ MISSING = tuple(start for extra, starts in NEEDING.items() if find_spec(extra) i
 MODULES = [name for name in MODULES_OF_ALL_ROOMS if not name.startswith(MISSING)]
 
 
+@pytest.mark.does_more
 def test_functions_stay_functions_whatever_is_imported_first() -> None:
     """A module that is imported becomes an attribute of its package, and would hide a function of its name."""
     script = f"""
@@ -93,6 +94,7 @@ print(*(type(getattr(bnfold, name)).__name__ for name in ("fold", "check", "insp
     assert python(script) == "function function function"
 
 
+@pytest.mark.does_more
 def test_every_module_can_be_imported_first() -> None:
     script = f"""
 import importlib, sys

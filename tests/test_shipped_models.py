@@ -106,7 +106,6 @@ def test_readme_tells_the_size_and_content_of_the_file(name: str) -> None:
     assert cells[4] == f"`{digest}`"
 
 
-@pytest.mark.needs_more
 @each_model
 def test_accuracy_on_the_test_split(name: str) -> None:
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
@@ -120,7 +119,6 @@ def test_accuracy_on_the_test_split(name: str) -> None:
     assert abs(int(stated[1]) - correct) <= 1, "another processor may round one doubtful image to the other side"
 
 
-@pytest.mark.needs_more
 def test_split_is_fixed_and_disjoint() -> None:
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     one, two = DIGITS["load_split"](), DIGITS["load_split"]()

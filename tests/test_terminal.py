@@ -122,7 +122,6 @@ def test_no_line_is_longer_than_the_terminal(place: Path, command: Sequence[str]
     assert [line for line in long if len(line.split()) > 1] == []  # a name may be longer; it stays whole to be copied
 
 
-@pytest.mark.needs_more
 @needs_torch
 @pytest.mark.parametrize("columns", [60, 80])
 def test_a_training_fits(place: Path, columns: int) -> None:

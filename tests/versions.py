@@ -1,6 +1,6 @@
 """Run the tests with the oldest supported versions of everything, and with the newest there are on each newer Python.
 
-    python tests/versions.py                   # a part of the tests that meets all rooms, as CI does
+    python tests/versions.py                   # a third of the tests of files that meet all rooms, as CI does
     python tests/versions.py --whole           # all tests
     python tests/versions.py oldest --whole    # of one set alone, and no record of it
 
@@ -27,7 +27,10 @@ NAMES = (
     "check cli corpus data file functions insert onnx_ir public_api public_api_frozen providers quantized refusals "
     "shapes types"
 )
-PART = [*(f"tests/test_{name}.py" for name in NAMES.split()), "tests/ops/test_linear.py", "tests/ops/test_pooling.py"]
+PART = [
+    *(f"tests/test_{name}.py" for name in NAMES.split()),
+    *("tests/ops/test_linear.py", "tests/ops/test_pooling.py", "--every", "3"),
+]
 SHOWN = ("onnx", "onnx_ir", "onnxruntime", "numpy", "ml_dtypes", "protobuf", "typer", "rich")
 
 
