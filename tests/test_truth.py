@@ -167,6 +167,30 @@ def test_bodies_and_functions_are_in_double_too() -> None:
 
 
 @pytest.mark.parametrize(
+    ("layout", "scales"),
+    [
+        ("axis = 0, block_size = 4", (1, 4)),
+        ("axis = 1, block_size = 2", (4, 2)),
+        ("axis = 1, block_size = 3", (4, 2)),
+        ("axis = -2", (4,)),
+        ("axis = -2, block_size = 2", (2, 4)),
+    ],
+)
+def test_scales_in_blocks_and_along_a_negative_axis_are_laid_as_onnxruntime_lays_them(
+    layout: str, scales: tuple[int, ...]
+) -> None:
+    model = graph_model(
+        f"(float[3, 4] x) => (float[3, 4] y) {{ W = DequantizeLinear<{layout}>(Q, qs, qz) y = MatMul(x, W) }}",
+        opset=21,
+        Q=np.arange(16, dtype=np.int8).reshape(4, 4),
+        qs=normal(*scales),
+        qz=np.arange(np.prod(scales), dtype=np.int8).reshape(scales),
+    )
+    (truth,) = measured(model, model)
+    assert truth.before < 1e-5 * truth.max_y
+
+
+@pytest.mark.parametrize(
     ("body", "message"),
     [
         ("a = Bernoulli(x) y = Relu(a)", "Bernoulli 'a' draws random numbers"),

@@ -83,15 +83,30 @@ class Upsample(OpRun):
 
 
 class DequantizeLinear(OpRun):
-    """One scale, or one per place along an axis, in the type of the scale (ONNX DequantizeLinear-10 and -13)."""
+    """One scale, or one per place along an axis, or per block of it (ONNX DequantizeLinear-10, 13, 19, 21, 23, 25).
+
+    In the type of the scale, whatever `output_dtype` says: in a graph that was made float64, that is float64.
+    """
 
     op_domain = ""
 
     def _run(self, x: Array, scale: Array, zero: Array | None = None, **attributes: Attribute) -> tuple[Array]:
-        axis = 1 if attributes.get("axis") is None else attributes["axis"]
-        shape = [-1 if k == axis else 1 for k in range(x.ndim)] if scale.ndim else []
-        wide = x.astype(np.float64) - (0 if zero is None else zero.astype(np.float64).reshape(shape))
-        return ((wide * scale.reshape(shape)).astype(scale.dtype),)
+        axis = 1 if attributes.get("axis") is None else int(attributes["axis"])
+        block = int(attributes.get("block_size") or 0)
+        wide = x.astype(np.float64) - (0 if zero is None else _laid(zero.astype(np.float64), x.shape, axis, block))
+        return ((wide * _laid(scale, x.shape, axis, block)).astype(scale.dtype),)
+
+
+def _laid(values: Array, shape: tuple[int, ...], axis: int, block: int) -> Array:
+    """Scales or zero points so that they broadcast against integers of that shape."""
+    if block:
+        repeated = np.repeat(values, block, axis=axis)
+        return repeated.take(range(shape[axis]), axis=axis)  # the last block may be a part of one
+    if values.size == 1:
+        return values.reshape(())
+    laid = [1] * len(shape)
+    laid[axis] = values.size
+    return values.reshape(laid)  # [d_axis] -> [1, ..., d_axis, ..., 1]
 
 
 OPERATORS: list[type[OpRun]] = [
