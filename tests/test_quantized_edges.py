@@ -75,6 +75,30 @@ def test_a_shift_goes_into_a_bias_in_integers_that_a_transpose_turns(shape: tupl
     assert 0 < np.abs(before - after).max() <= steps / 2 + 1e-6 * np.abs(before).max()
 
 
+@pytest.mark.parametrize("affine", ["Add (c, l)", "Mul (c, l)"])
+@pytest.mark.parametrize("shape", [(5, 1), (1, 1), (5, 4)])
+def test_a_map_of_one_number_goes_into_a_bias_in_integers_of_fewer_columns(shape: tuple[int, int], affine: str) -> None:
+    nodes = f"{ACTIVATION} W = DequantizeLinear (Q, qs) B = DequantizeLinear (bq, bs) c = Gemm (X, W, B)"
+    steps = np.float32(0.02) * np.float32(0.01)
+    model = graph_model(
+        f"(float[5, 6] x) => (float[5, 4] y) {{ {nodes} y = {affine} }}",
+        xs=np.float32(0.02),
+        xz=np.uint8(128),
+        Q=integers(6, 4).astype(np.int8),
+        qs=np.float32(0.01),
+        bq=integers(*shape, most=3000).astype(np.int32),
+        bs=steps,
+        l=np.float32(1.7),
+    )
+    result = bnfold.fold(model)
+    assert op_types(result.model) == ["QuantizeLinear", *["DequantizeLinear"] * 3, "Gemm"]
+    (stored,) = [t for t in result.model.graph.initializer if t.data_type == TensorProto.INT32]
+    assert tuple(stored.dims) == shape
+    feeds = {"x": normal(5, 6)}
+    (before,), (after,) = run_ort(model, feeds), run_ort(result.model, feeds)
+    assert np.abs(before - after).max() <= steps / 2 + 1e-6 * np.abs(before).max()
+
+
 def test_a_map_per_channel_goes_into_one_scale_near_the_end_of_float16() -> None:
     """The largest integers that there are would leave float16 with the new scales; those of the weight do not."""
     nodes = "W = DequantizeLinear (Q, qs) c = MatMul (x, W) y = Mul (c, k)"

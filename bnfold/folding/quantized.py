@@ -156,12 +156,11 @@ def _laid_on_integers(origin: Quantization, factor: Factor) -> Factor | None:
         return None
     padded = factor.reshape((1,) * (len(shape) - factor.ndim) + factor.shape)
     laid = padded.transpose(np.argsort(order)) if order else padded  # axes of the constant -> axes of the integers
-    if any(size not in (1, shape[axis]) for axis, size in enumerate(laid.shape)):
-        return None
     for axis in range(laid.ndim):
         first = laid.take([0], axis=axis) if laid.shape[axis] else laid
         laid = first if np.all(laid == first) else laid
-    return laid
+    fits = all(size in (1, shape[axis]) for axis, size in enumerate(laid.shape))
+    return laid if fits else None
 
 
 def _scales(origin: Quantization, laid: Factor) -> Scales | str:
