@@ -1,11 +1,15 @@
-"""A campaign: many graphs, from tests/ by ``python -m random_quantized.run --count 5000 --seed 1``."""
+"""A campaign: many graphs, by ``PYTHONPATH=tests python -m random_quantized.run --count 6000 --seed 1``."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
+
+import record
 
 from random_quantized.check import Unfit, examine, told
 from random_quantized.layers import draw
@@ -60,13 +64,32 @@ def _general(text: str) -> str:
     return re.sub(r"'\w+'|\d+", "#", text)[:160].replace("\n", " ")
 
 
+def figures(tally: Tally) -> dict[str, int | str]:
+    """The rows of the record."""
+    return {
+        "graphs": tally.graphs,
+        "in which something did not hold": len(tally.failures),
+        "which onnxruntime does not run, or in which nothing can be told": sum(tally.unfit.values()),
+        "in which something folded": tally.folded,
+        "affines that folded": tally.affines,
+        "in which a bias was rounded": tally.rounded,
+        "refusals": ", ".join(f"{code} {count}" for code, count in tally.codes.most_common()),
+    }
+
+
 def main() -> None:
+    """Run it, and print what there was."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--record", action="store_true", help="write the figures of docs/reliability.md")
     given = parser.parse_args()
+    start = time.monotonic()
     tally = tallied(given.seed, range(given.start, given.start + given.count))
+    if given.record:
+        command = " ".join(["PYTHONPATH=tests python -m random_quantized.run", *sys.argv[1:]])
+        record.write("random-quantized", command, time.monotonic() - start, figures(tally))
     print(f"{tally.graphs} graphs, {tally.folded} with {tally.affines} affines folded, {tally.rounded} rounded a shift")
     print("folded around:", dict(tally.operators.most_common()))
     print("refused:", dict(tally.codes.most_common()))
