@@ -38,8 +38,9 @@ class Skipped:
 
     def pytest_sessionfinish(self) -> None:
         """Keep it for another run."""
-        if self._config.cache is not None and not hasattr(self._config, "workerinput"):
-            self._config.cache.set(KEPT, sorted(self._found))
+        cache = _cache(self._config)
+        if cache is not None and not hasattr(self._config, "workerinput"):
+            cache.set(KEPT, sorted(self._found))
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -51,9 +52,15 @@ def add_options(parser: pytest.Parser) -> None:
 def choose(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Take the others out of `items`."""
     if config.getoption("--left-out"):
-        left_out = set(config.cache.get(KEPT, [])) if config.cache is not None else set()
+        cache = _cache(config)
+        left_out = set(cache.get(KEPT, [])) if cache is not None else set()
         _keep(config, items, [item for item in items if _is_left_out(item, left_out)])
     _keep(config, items, list(_every(items, config.getoption("--every"))))
+
+
+def _cache(config: pytest.Config) -> pytest.Cache | None:
+    """What pytest keeps; None where it is told to keep nothing, as by ``-p no:cacheprovider``."""
+    return getattr(config, "cache", None)
 
 
 def _is_left_out(item: pytest.Item, left_out: set[str]) -> bool:

@@ -93,8 +93,9 @@ def test_what_was_left_out_is_run_and_what_ran_is_not(folder: Path, workers: tup
     assert ran(folder, "--left-out", *workers, more=True) == others
 
 
-def test_every_third_test_of_a_file(folder: Path) -> None:
-    assert ran(folder, "--every", "3", more=True) == [
+@pytest.mark.parametrize("how", [(), ("-p", "no:cacheprovider")], ids=["", "where nothing is kept"])
+def test_every_third_test_of_a_file(folder: Path, how: tuple[str, ...]) -> None:
+    assert ran(folder, "--every", "3", *how, more=True) == [
         "test_always[0]",
         "test_always[3]",
         "test_of_a_file_that_needs_more",
