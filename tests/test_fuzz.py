@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fuzz import seeds
+from fuzz.mutate import mutated_model
 from onnx import ModelProto
 
 import bnfold
@@ -47,6 +49,14 @@ def test_the_corpus_folds_or_says_why() -> None:
     """A corpus that is refused as a whole would try nothing."""
     folded = [path for path in seeds.CORPUS.iterdir() if path.stem != "external" and bnfold.fold(path)]
     assert len(folded) > 20
+
+
+def test_a_model_with_names_that_are_no_text_is_changed_like_any_other() -> None:
+    model = ModelProto(ir_version=10)
+    model.graph.node.add(op_type="Add", input=["aaaa", "bbbb"], output=["y"])
+    raw = model.SerializeToString().replace(b"aaaa", b"aaa\xf4")
+    made = {mutated_model(raw, raw, random.Random(seed)) for seed in range(500)}
+    assert len(made) > 200
 
 
 # --- That the fuzzer finds what there is to be found ---

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -158,7 +159,8 @@ def _change_repeated(values: Any, field: FieldDescriptor, model: ModelProto, rng
 def _exchange(values: Any, is_message: bool, rng: random.Random) -> None:
     one, other = rng.randrange(len(values)), rng.randrange(len(values))
     if not is_message:
-        values[one], values[other] = values[other], values[one]
+        with suppress(UnicodeDecodeError):  # protobuf gives a text that is no UTF-8 as bytes, and does not take it back
+            values[one], values[other] = values[other], values[one]
         return
     kept = type(values[one])()
     kept.CopyFrom(values[one])
