@@ -129,6 +129,36 @@ def test_a_disk_that_is_full_keeps_the_report_that_was_there(folder: Path, argum
     assert "bnfold" in (folder / "report").read_text()
 
 
+REPORTING = (
+    "fold m.onnx -o o.onnx --json",
+    "fold m.onnx -o o.onnx --html",
+    "fold m.onnx m2.onnx --out-dir out --json",
+    "insert m.onnx -o o.onnx --json",
+    "insert m.onnx -o o.onnx --html",
+    "calibrate m.onnx -o o.onnx --keep-statistics --json",
+    "inspect m.onnx --json",
+    "inspect m.onnx --html",
+    "check m.onnx m.onnx --json",
+    "check m.onnx m.onnx --junit",
+    "check m.onnx m.onnx --html",
+)
+
+
+@pytest.mark.parametrize("command", REPORTING)
+def test_no_model_is_written_where_its_report_can_not_be(folder: Path, command: str) -> None:
+    shutil.copy(folder / "m.onnx", folder / "m2.onnx")
+    before = listing(folder)
+    refused(bnfold_in(folder, *command.split(), "missing/report"), "'missing/report' can not be written: No such file")
+    assert {name: content for name, content in listing(folder).items() if name != "out"} == before
+
+
+def test_a_report_may_be_in_the_folder_that_the_result_makes(folder: Path) -> None:
+    reports = ("--json", "out/report.json", "--html", "out/page.html")
+    done = bnfold_in(folder, "fold", "m.onnx", "--out-dir", "out", *reports)
+    assert done.status == 0, done
+    assert sorted(names(folder / "out")) == ["m.folded.onnx", "page.html", "report.json"]
+
+
 @pytest.mark.parametrize("arguments", [(), ("--json", "-")], ids=["text", "json"])
 def test_a_stdout_that_takes_nothing_is_told_of_in_a_sentence(folder: Path, arguments: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "bnfold", "inspect", "m.onnx", *arguments]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import open_console, protect
+from bnfold.cli.console import look_at_reports, open_console, protect
 from bnfold.cli.data import batches_for, first_of, name_of_first
 from bnfold.cli.progress import showing_progress
 from bnfold.cli.writing import beside, write_sound
@@ -45,6 +45,7 @@ def calibrate(
 
     target = Path(output) if output else beside(model, "calibrated")
     protect((Path(model),), target, json)
+    look_at_reports(json)
     options = CalibrateOptions(sequential=sequential and not keep_statistics, keep_statistics=keep_statistics)
     with showing_progress(f"calibrating {Path(model).name}") as progress:
         batches = batches_for(model, data, batch_size, progress)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import look_at_page, open_console, protect
+from bnfold.cli.console import look_at_reports, open_console, protect
 from bnfold.cli.pages import runs_of
 from bnfold.cli.progress import showing_progress
 from bnfold.cli.targets import refuse_reading_again
@@ -50,7 +50,7 @@ def check(
     from bnfold.checking import check as compare
 
     protect((Path(before), Path(after)), json, junit, html)
-    look_at_page(html)
+    look_at_reports(json, junit, html)
     for model in (before, after):
         refuse_reading_again(model, "the check")
     clock, how = Clock(), shared.how_to_check(shape, data=data, seed=seed, tf32=tf32)

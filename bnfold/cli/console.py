@@ -69,14 +69,18 @@ def refuse_unwritable(*targets: str | Path | None) -> None:
             raise TargetError(f"'{target}' can not be written: {error.strerror}") from error
 
 
-def look_at_page(html: str | None) -> None:
-    """Look at the place of a page, before anything that takes long.
+def look_at_reports(*targets: str | None, made: str | None = None) -> None:
+    """Look at the places of reports, before anything that takes long or is written.
+
+    Args:
+        targets: files, ``-`` for stdout, None for no report.
+        made: a folder that is made later, in which they may be.
 
     Raises:
-        TargetError: nothing can be written to it.
+        TargetError: nothing can be written to one of them.
     """
-    if html != "-":
-        refuse_unwritable(html)
+    files = [target for target in targets if target and target != "-"]
+    refuse_unwritable(*(file for file in files if made is None or Path(file).parent != Path(made)))
 
 
 def open_console(*, quiet: bool = False) -> Console:

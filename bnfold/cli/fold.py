@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import files_of, look_at_page, open_console, protect
+from bnfold.cli.console import files_of, look_at_reports, open_console, protect
 from bnfold.cli.pages import runs_of
 from bnfold.cli.progress import showing_progress
 from bnfold.cli.targets import distinct, make_folder, processes_of, refuse_pipe, target_of
@@ -85,7 +85,7 @@ def fold(
         return
     model, target = models[0], target_of(models[0], output, out_dir)
     refuse_pipe(model, is_named=bool(output), is_checked=check)
-    look_at_page(html)
+    look_at_reports(json, html, made=out_dir)
     from bnfold import report as reports
     from bnfold.folding.fold import fold as fold_model
     from bnfold.folding.options import Options

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import look_at_page, open_console, protect
+from bnfold.cli.console import look_at_reports, open_console, protect
 from bnfold.cli.data import batches_for, first_of, name_of_first
 from bnfold.cli.progress import showing_progress
 from bnfold.cli.targets import refuse_reading_again
@@ -103,7 +103,7 @@ def insert(
     )
     target = Path(output) if output else beside(model, "inserted")
     protect((Path(model),), target, json, html)
-    look_at_page(html)
+    look_at_reports(json, html)
     if check and not (dry_run or reset):
         refuse_reading_again(model, "the check", "give a file, or --no-check")
     clock = Clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bnfold.cli import options as shared
-from bnfold.cli.console import look_at_page, open_console, protect
+from bnfold.cli.console import look_at_reports, open_console, protect
 from bnfold.cli.progress import showing_progress
 from bnfold.cli.targets import refuse_reading_again
 
@@ -17,7 +17,7 @@ def inspect(
     from bnfold import report as reports
     from bnfold.api import inspect as inspect_model
 
-    look_at_page(html)
+    look_at_reports(json, html)
     if html:
         refuse_reading_again(model, "the page")
     with showing_progress(f"planning {Path(model).name}"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnfold.cli.console import open_console, protect
+from bnfold.cli.console import look_at_reports, open_console, protect
 from bnfold.cli.main import INTERRUPTED, complain
 from bnfold.cli.pages import INDEX, pages_of
 from bnfold.cli.pool import fold_all, interrupted
@@ -51,6 +51,7 @@ def fold_many(models: Sequence[str], processes: int, arguments: dict[str, Any]) 
     protect([*map(Path, models), *targets], json, index, *pages)
     for folder in (arguments["out_dir"], html):
         make_folder(folder)
+    look_at_reports(json)
     outcomes = [interrupted()] * len(models)
     requests = [
         {
