@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
-from support import check_fold, graph_model, normal, op_types, run_ort, run_reference
+from onnx import ModelProto, TensorProto
+from support import Array, check_fold, graph_model, normal, op_types, run_ort, run_reference
 
 import bnfold
 
@@ -54,20 +54,25 @@ def test_a_shift_goes_into_a_bias_in_integers_of_two_axes() -> None:
     assert_bias_stays_in_integers(gemm_in_integers("DequantizeLinear <axis = 1> (bq, bs)", scales), 0.02 * 0.03)
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (4, 5), (4, 1)])
-def test_a_shift_goes_into_a_bias_in_integers_that_a_transpose_turns(shape: tuple[int, int]) -> None:
-    nodes = f"{ACTIVATION} W = DequantizeLinear (Q, qs) D = DequantizeLinear (bq, bs) B = Transpose <perm = [1, 0]> (D)"
-    rows, steps = 5 if shape[1] == 1 else shape[1], np.float32(0.02) * np.float32(0.01)
-    model = graph_model(
-        f"(float[{rows}, 6] x) => (float[{rows}, 4] y) {{ {nodes} c = Gemm (X, W, B) y = Add (c, l) }}",
+def gemm_and_affine(rows: int, nodes: str, bias: tuple[int, int], affine: Array) -> ModelProto:
+    """From x, ``[rows, 6]``, to y, ``[rows, 4]``; the bias in integers has that shape, before it is turned."""
+    return graph_model(
+        f"(float[{rows}, 6] x) => (float[{rows}, 4] y) {{ {nodes} }}",
         xs=np.float32(0.02),
         xz=np.uint8(128),
         Q=integers(6, 4).astype(np.int8),
         qs=np.float32(0.01),
-        bq=integers(*shape, most=3000).astype(np.int32),
-        bs=steps,
-        l=normal(4),
+        bq=integers(*bias, most=3000).astype(np.int32),
+        bs=np.float32(0.02) * np.float32(0.01),
+        l=affine,
     )
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 5), (4, 1)])
+def test_a_shift_goes_into_a_bias_in_integers_that_a_transpose_turns(shape: tuple[int, int]) -> None:
+    nodes = f"{ACTIVATION} W = DequantizeLinear (Q, qs) D = DequantizeLinear (bq, bs) B = Transpose <perm = [1, 0]> (D)"
+    rows, steps = 5 if shape[1] == 1 else shape[1], np.float32(0.02) * np.float32(0.01)
+    model = gemm_and_affine(rows, f"{nodes} c = Gemm (X, W, B) y = Add (c, l)", shape, normal(4))
     result = bnfold.fold(model)
     assert op_types(result.model) == ["QuantizeLinear", *["DequantizeLinear"] * 3, "Transpose", "Gemm"]
     feeds = {"x": normal(rows, 6)}
@@ -80,16 +85,7 @@ def test_a_shift_goes_into_a_bias_in_integers_that_a_transpose_turns(shape: tupl
 def test_a_map_of_one_number_goes_into_a_bias_in_integers_of_fewer_columns(shape: tuple[int, int], affine: str) -> None:
     nodes = f"{ACTIVATION} W = DequantizeLinear (Q, qs) B = DequantizeLinear (bq, bs) c = Gemm (X, W, B)"
     steps = np.float32(0.02) * np.float32(0.01)
-    model = graph_model(
-        f"(float[5, 6] x) => (float[5, 4] y) {{ {nodes} y = {affine} }}",
-        xs=np.float32(0.02),
-        xz=np.uint8(128),
-        Q=integers(6, 4).astype(np.int8),
-        qs=np.float32(0.01),
-        bq=integers(*shape, most=3000).astype(np.int32),
-        bs=steps,
-        l=np.float32(1.7),
-    )
+    model = gemm_and_affine(5, f"{nodes} y = {affine}", shape, np.asarray(1.7, np.float32))
     result = bnfold.fold(model)
     assert op_types(result.model) == ["QuantizeLinear", *["DequantizeLinear"] * 3, "Gemm"]
     (stored,) = [t for t in result.model.graph.initializer if t.data_type == TensorProto.INT32]

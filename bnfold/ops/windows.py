@@ -114,11 +114,11 @@ def _common_transposed(op: Operator, k: int, axis: _Axis) -> Table | None:
 def _row(axis: _Axis, table: Table | None, *, is_cut_off: bool) -> Table | None:
     """The row that all positions have; of a table that is not known, all taps where no position misses any."""
     if table is None:
-        return np.ones(axis.taps) if is_cut_off else None
+        table = np.ones((1 if is_cut_off else 0, axis.taps))
     if not len(table) or np.any(table != table[0]):
         return None
     row: Table = table[0].copy()  # the table may be large
-    row.flags.writeable = False
+    row.flags.writeable = False  # many operators share it
     return row
 
 

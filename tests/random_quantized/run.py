@@ -8,7 +8,9 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
+import campaigns
 import record
 
 from random_quantized.check import Unfit, examine, told
@@ -36,18 +38,19 @@ def tallied(seed: int, numbers: range) -> Tally:
     """All graphs of those numbers, examined."""
     tally = Tally()
     for number in numbers:
-        try:
-            _add(tally, seed, number)
-        except Unfit as error:
-            tally.unfit[_general(str(error))] += 1
-        except Exception as error:  # noqa: BLE001 (a crash is a failure like any other, whatever it is)
-            tally.failures.append(f"draw({seed}, {number}): {type(error).__name__}: {error}")
+        failure = campaigns.told(partial(_add, tally, seed, number))
+        if failure is not None:
+            tally.failures.append(f"draw({seed}, {number}): {failure}")
     return tally
 
 
 def _add(tally: Tally, seed: int, number: int) -> None:
     drawn = draw(seed, number)
-    result = examine(drawn)
+    try:
+        result = examine(drawn)
+    except Unfit as error:
+        tally.unfit[_general(str(error))] += 1
+        return
     tally.graphs += 1
     tally.folded += bool(result.folded)
     tally.affines += len(result.folded)
