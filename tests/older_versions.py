@@ -23,7 +23,15 @@ class Since(NamedTuple):
 
 VALID = "its reference evaluator takes VALID for SAME, with several axes"
 ACTIVATION = "it does not run this activation alone inside of a normalization: a choice of its kernels, not of bnfold"
+OPSET_26, OPSET_27 = "it does not know opset 26", "it does not know opset 27"
 NEWER = [
+    Since("at_any_opset[26-", "onnxruntime", "1.25.0", OPSET_26),
+    Since("of_every_opset_folds[opset 26]", "onnxruntime", "1.25.0", OPSET_26),
+    Since("at_any_opset[27-", "onnxruntime", "1.32.0", OPSET_27),
+    Since("at_the_first_and_the_last_opset[27-", "onnxruntime", "1.32.0", OPSET_27),
+    Since("of_every_opset_folds[opset 27]", "onnxruntime", "1.32.0", OPSET_27),
+    Since("test_training_mode_is_refused[27]", "onnxruntime", "1.32.0", OPSET_27),
+    Since("of_other_opsets_folds[newest opset]", "onnxruntime", "1.32.0", OPSET_27),
     Since("share_the_map[space to depth, opset 28", "onnx", "1.23.2", "it does not know opset 28"),
     Since("is_refused[tiles where runs are due]", "onnxruntime", "1.32.0", "it does not know opset 28"),
     Since("takes_the_batch_normalization_behind_it[auto_pad VALID", "onnx", "1.23.2", VALID),
@@ -41,6 +49,9 @@ NEWER = [
     Since("puts_constants_is_refused[the channels, among axes]", "onnxruntime", "1.27.0", "it takes axes in order"),
     Since("means_the_function_of_its_overload", "onnxruntime", "1.27.0", "it does not tell overloads apart"),
     Since("a_pool_that_onnxruntime_refuses", "onnxruntime", "1.32.0", "it does not refuse that pool"),
+    Since("hostile_model[weight_has_a_thousand_axes]", "onnxruntime", "1.29.0", "it ends the process"),
+    Since("protobuf_refuses_is_refused[a length of six bytes]", "protobuf", "7.34.0", "it takes that encoding"),
+    Since("random_network_keeps_its_function[220]", "onnx", "1.23.2", "its reference evaluator fails for an RNN"),
     Since("those_activations_alone_inside_of_a_normalization", "onnxruntime", "1.32.0", ACTIVATION),
 ]
 

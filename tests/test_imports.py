@@ -68,7 +68,7 @@ def test_a_fold_without_a_check_imports_nothing_to_run_to_draw_or_to_share_work(
 def test_a_fold_without_a_check_imports_no_pydantic_and_a_bounded_number_of_modules(path: Path) -> None:
     modules = imported("fold", path, "--no-check")
     assert "pydantic" not in modules
-    assert len(modules) <= 560
+    assert len(modules) <= 575
 
 
 def test_several_models_are_shared_out_without_importing_what_folds_them(path: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bnfold.errors import RuntimeUnavailable, UsageError
+from bnfold.model.undisturbed import undisturbed
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -70,10 +71,9 @@ def import_onnxruntime(provider: str) -> Any:  # noqa: ANN401 - onnxruntime ship
         RuntimeUnavailable: It is not installed.
     """
     try:
-        import onnxruntime
+        with undisturbed():  # what a signal raises while its C++ begins is lost, or told as an import that failed
+            import onnxruntime
     except ImportError as error:
-        if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
-            raise error.__cause__ from None  # a signal that came while its C++ began, of which pybind11 makes this
         command = _PIP.get(provider, _PIP[CPU])
         raise RuntimeUnavailable(
             f"onnxruntime, which runs the models, can not be imported ({error}); install it with: {command}"

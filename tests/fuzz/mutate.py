@@ -120,7 +120,12 @@ def _messages(root: Message) -> Iterator[Message]:
         yield message
         for field, value in message.ListFields():
             if field.message_type is not None:
-                pending += list(value) if field.is_repeated else [value]
+                pending += list(value) if _is_repeated(value) else [value]
+
+
+def _is_repeated(value: object) -> bool:
+    """Whether a field that holds this is one; older protobufs have no ``FieldDescriptor.is_repeated``."""
+    return hasattr(value, "extend")
 
 
 def _graft(message: Message, donor: ModelProto, rng: random.Random) -> None:
@@ -133,7 +138,7 @@ def _graft(message: Message, donor: ModelProto, rng: random.Random) -> None:
 def _change_field(message: Message, field: FieldDescriptor, model: ModelProto, rng: random.Random) -> None:
     if rng.random() < 0.1:
         message.ClearField(field.name)
-    elif field.is_repeated:
+    elif _is_repeated(getattr(message, field.name)):
         _change_repeated(getattr(message, field.name), field, model, rng)
     elif field.message_type is not None:
         getattr(message, field.name).SetInParent()

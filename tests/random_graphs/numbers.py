@@ -92,7 +92,8 @@ def _halves(b: Builder, values: Array, _: int) -> str:
     """A sum of constants."""
     if b.kind == TensorProto.BFLOAT16:
         return b.stored(values)
-    return b.derived("Add", [b.stored(values / 2), b.stored(values / 2)])
+    half = (values / 2).astype(values.dtype)  # numpy 1 widens what has no axes
+    return b.derived("Add", [b.stored(half), b.stored(half)])
 
 
 def _transposed(b: Builder, values: Array, _: int) -> str:
