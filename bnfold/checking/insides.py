@@ -118,11 +118,11 @@ class Insides:
         return precision_of(self.before, tf32=self.settings.tf32 and self.provider == CUDA)
 
     def _tracks(self, tensors: Sequence[Tensor]) -> dict[str, Track]:
-        """The noise of the original at each tensor, and what a hair in front of its quantizers does there."""
+        """The noise of the original at each tensor, and what a few steps of its integers do there."""
         self.settings.progress("measuring the noise inside")
         tracks = {tensor.name: Track() for tensor in tensors}
         self._beside(self.before, True, tensors, lambda name, one, other: tracks[name].add_noise(one, other))
-        for model in nudged(self.before):
+        for model in nudged(self.before, self.after):
             variant = Subject(model, self.before.label, tf32=self.before.tf32)
             self._beside(variant, False, tensors, lambda name, one, other: tracks[name].add_steps(one, other))
         return tracks

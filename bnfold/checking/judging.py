@@ -27,7 +27,7 @@ def judge(before: Subject, after: Subject, matchup: Matchup, feeds: Sequence[Fee
         ModelError: A model can not be run on these inputs.
     """
     judging = _Judging(before, after, matchup, feeds, settings)
-    outputs = judging.outputs(nudged(before))
+    outputs = judging.outputs(nudged(before, after))
     if not matchup.optimized:
         outputs += _without_quantizers(judging)
     return Comparison(matchup, outputs, judging.original.placement, judging.candidate.placement)
@@ -48,7 +48,7 @@ class _Judging:
         self.candidate = after.session(matchup.after, optimized=matchup.optimized, fresh=True)
 
     def outputs(self, moved: Iterable[bytes]) -> tuple[OutputComparison, ...]:
-        """Compare the outputs; `moved` are variants of the original with a hair in front of their quantizers."""
+        """Compare the outputs; `moved` are variants of the original in which a few integers are other ones."""
         variants = Variants(self._rewritten(), self._sessions_of(moved))
         tracks = run_trials(self.original, variants, self.candidate, self.feeds, self.settings.progress)
         self._witness(tracks)
@@ -97,15 +97,16 @@ class _Judging:
 
 def _without_quantizers(judging: _Judging) -> tuple[OutputComparison, ...]:
     """The same comparison where no quantizer hides a small error; none where there are no quantizers to take out."""
-    before, after = without_quantizers(judging.before), without_quantizers(judging.after)
-    if not before or not after:
+    models = without_quantizers(judging.before, judging.after)
+    if not models:
         return ()
-    subjects = [Subject(models[0], judging.before.label, tf32=judging.before.tf32) for models in (before, after)]
+    original, *moved, other = models
+    subjects = [Subject(model, judging.before.label, tf32=judging.before.tf32) for model in (original, other)]
     places = (judging.matchup.before, judging.matchup.after)
     if not all(subject.session_if_possible(place) for subject, place in zip(subjects, places, strict=True)):
         return ()
     bare = _Judging(subjects[0], subjects[1], judging.matchup, judging.feeds, judging.settings)
-    return tuple(replace(output, name=f"{output.name}, no quantizers") for output in bare.outputs(before[1:]))
+    return tuple(replace(output, name=f"{output.name}, no quantizers") for output in bare.outputs(moved))
 
 
 def _compared(port: Port, track: Track, tolerance: Tolerance) -> OutputComparison:

@@ -10,6 +10,9 @@ in int32 below a hundredth.
 Steps hide small errors. So the two graphs are compared once more with the quantizers taken out: what stands behind a
 DequantizeLinear then is what stands in front of the QuantizeLinear, and nothing steps. The hair is a 512th of a step
 here, which is what a bias in int32 may be off by.
+
+Where the other model has biases in int32 of its own, the sums that they belong to get half a step as well
+(`bnfold.checking.integer_sums`): behind the last quantizer, nothing else tells what rounding them does.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bnfold.checking.integer_sums import constants_of, has_new_biases, sums_in_integers
 from bnfold.checking.subject import Subject, every_node
 from bnfold.errors import ModelError
 
@@ -46,34 +50,46 @@ class _Quantizer:
     scale_type: int
 
 
-def nudged(model: Subject) -> tuple[bytes, ...]:
-    """The model with its activations a hair higher, and a hair lower; none of a model that quantizes no activation.
+def nudged(before: Subject, after: Subject) -> tuple[bytes, ...]:
+    """The original with its activations a hair higher, and a hair lower; none of a model in which nothing can step.
 
     A model that does not fit into one message with its weights gives none either: the check is stricter then.
     """
-    return tuple(_edited(model, by) for by in (HAIR, -HAIR)) if _can_be_edited(model) else ()
+    half = _half(before, after)
+    if not (half or _quantizers(before.proto.graph)) or not _can_be_edited(before):
+        return ()
+    return tuple(_edited(before, sign * HAIR, sign * half) for sign in (1, -1))
 
 
-def without_quantizers(model: Subject) -> tuple[bytes, ...]:
-    """The model with its quantizers taken out: as it is, a hair higher, and a hair lower where they stood.
+def without_quantizers(before: Subject, after: Subject) -> tuple[bytes, ...]:
+    """The other model with its quantizers taken out, behind the original without them: as it is, a hair higher, lower.
 
-    None where it has no quantizers, or where steps would remain: something else than a DequantizeLinear reads one.
+    None where one of them has no quantizers, or where steps would remain: something else than a DequantizeLinear reads
+    one.
     """
-    if not _can_be_edited(model):
+    if not all(_can_be_taken_out(model) for model in (before, after)):
         return ()
-    proto = model.loaded()
-    steps = [node for node in every_node(proto) if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")]
-    taken = [quantizer for quantizer in _quantizers(proto.graph) if quantizer.readers]
-    if len(taken) != len(steps):
-        return ()
-    return tuple(_edited(model, by, take_out=True) for by in (0.0, FINE_HAIR, -FINE_HAIR))
+    half = _half(before, after)
+    variants = [_edited(before, sign * FINE_HAIR, sign * half, take_out=True) for sign in (0, 1, -1)]
+    return (*variants, _edited(after, 0.0, 0.0, take_out=True))
+
+
+def _half(before: Subject, after: Subject) -> float:
+    """Half a step for the sums in integers, if the other model has rounded biases."""
+    return 0.5 if has_new_biases(before, after) else 0.0
+
+
+def _can_be_taken_out(model: Subject) -> bool:
+    quantizers = _quantizers(model.proto.graph)
+    if not quantizers or not _can_be_edited(model):
+        return False
+    steps = [node for node in every_node(model.loaded()) if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")]
+    return sum(bool(quantizer.readers) for quantizer in quantizers) == len(steps)
 
 
 def _can_be_edited(model: Subject) -> bool:
     from google.protobuf.message import EncodeError
 
-    if not _quantizers(model.proto.graph):
-        return False
     try:
         return bool(model.loaded().SerializeToString())
     except (EncodeError, ValueError, ModelError):
@@ -82,9 +98,7 @@ def _can_be_edited(model: Subject) -> bool:
 
 def _quantizers(graph: GraphProto) -> list[_Quantizer]:
     """Each QuantizeLinear in the graph that an input of the graph moves, and that has one constant scale."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    held = [node for node in graph.node if node.op_type == "Constant" and node.attribute[0].HasField("t")]
-    tensors |= {node.output[0]: node.attribute[0].t for node in held}
+    tensors = constants_of(graph)
     moving = {entry.name for entry in graph.input} - {tensor.name for tensor in graph.initializer}
     found: list[_Quantizer] = []
     for node in graph.node:
@@ -111,9 +125,11 @@ def _readers(graph: GraphProto, quantizer: NodeProto) -> Iterator[NodeProto]:
         yield from readers
 
 
-def _edited(model: Subject, by: float, *, take_out: bool = False) -> bytes:
-    """The model with `by` steps added in front of each quantizer, which stays or is taken out."""
+def _edited(model: Subject, by: float, half: float, *, take_out: bool = False) -> bytes:
+    """The model with `by` steps added in front of each quantizer, which stays or is taken out, and `half` to sums."""
     proto = model.loaded()
+    if half:
+        _add_to_sums(proto.graph, half)
     quantizers = {quantizer.node.output[0]: quantizer for quantizer in _quantizers(proto.graph)}
     replaced = {reader.output[0]: name for name, q in quantizers.items() if take_out for reader in q.readers}
     nodes: list[NodeProto] = []
@@ -126,6 +142,24 @@ def _edited(model: Subject, by: float, *, take_out: bool = False) -> bytes:
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
     return bytes(proto.SerializeToString())
+
+
+def _add_to_sums(graph: GraphProto, half: float) -> None:
+    """Let every sum in integers be half a step larger, or smaller."""
+    from onnx import helper
+
+    sums = {entry.node.output[0]: entry for entry in sums_in_integers(graph)}
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        nodes.append(node)
+        entry = sums.get(node.output[0]) if node.output else None
+        if entry is not None:
+            name, amount = node.output[0], f"{node.output[0]}/bnfold/half"
+            graph.initializer.append(helper.make_tensor(amount, entry.elem_type, [], [half * entry.step]))
+            node.output[0] = f"{name}/bnfold/sum"
+            nodes.append(helper.make_node("Add", [node.output[0], amount], [name]))
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _moved(name: str) -> str:

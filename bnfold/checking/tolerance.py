@@ -18,7 +18,8 @@ Three things move the output of a graph that is rewritten without changing its m
   What a few such steps do to an output is measured on the original, and the graphs are compared without their
   quantizers as well (see `bnfold.checking.quantizers`). On models with
   quantized activations a hair of a 64th of a step moved the outputs by 1e-3 to 1.5e-2 of max|y|, folds by 1e-3 to 9e-3,
-  and the same folds with the quantizers taken out by 3e-6 to 3e-5: that difference is the steps.
+  and the same folds with the quantizers taken out by 3e-6 to 3e-5: that difference is the steps. A bias in int32 is
+  rounded to steps as well; where the other model has new ones, half of such a step is part of what is measured.
 
 The epsilon is that of the narrowest float type that the graph works with, whatever the type of its outputs.
 The tolerance is the largest of 4 * noise, 4 * steps and the floor. Types that are not rounded have to be equal, but for
@@ -100,7 +101,7 @@ def tolerance_for(dtype: str, precision: Precision, noise: float, steps: float =
         dtype: The element type of the output.
         precision: That of the original graph.
         noise: The largest ratio of noise to max|y| over the draws.
-        steps: The same for what a hair in front of the quantizers does.
+        steps: The same for what a few steps of its integers do.
     """
     if dtype not in FLOATS:
         return _tolerance_of_steps(steps) if steps else Tolerance(0.0, 0.0, f"{dtype} values have to be equal")
@@ -117,7 +118,7 @@ def tolerance_for(dtype: str, precision: Precision, noise: float, steps: float =
 
 
 def _tolerance_of_steps(steps: float) -> Tolerance:
-    basis = f"{_NOISE_FACTOR} x what a hair in front of its quantizers does to the original, {steps:.1e} x max|y|"
+    basis = f"{_NOISE_FACTOR} x what a few steps of its integers do to the original, {steps:.1e} x max|y|"
     return Tolerance(0.0, _NOISE_FACTOR * steps, basis)
 
 

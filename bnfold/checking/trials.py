@@ -30,7 +30,7 @@ class Track:
         firsts: The original's output on the first draw of each set of input shapes.
         differences: The other model against the original, one per draw.
         noise: The largest ratio of the original's noise to max|y|.
-        steps: The largest ratio to max|y| of what a hair in front of its quantizers does; 0 where it has none.
+        steps: The largest ratio to max|y| of what a few steps of its integers do; 0 where it has none.
         sensitivity: The largest change of the original's output from the first inputs to any others of the same
             shapes; infinite where its shape or its non-finite positions change.
         overflows: Whether onnxruntime's own rewriting already moves what is NaN or infinite.
@@ -77,7 +77,7 @@ class Variants:
 
     Attributes:
         rewritten: The original as onnxruntime rewrites it, and on the other provider where there are two.
-        nudged: The original with a hair in front of its quantizers; none where it has no quantizers.
+        nudged: The original with a few of its integers other ones; none where nothing in it can step.
     """
 
     rewritten: Sequence[Session] = ()

@@ -48,6 +48,8 @@ def examine(drawn: Drawn) -> bnfold.FoldResult:
     lost = drawn.gain * _gain(exact(result.model)) * told(result)
     _compare("in float64", shown[: len(made)], made, lost + EXACT * rounding)
     _compare("on onnxruntime", originals, run_ort(result.model, feeds), lost + ON_ONNXRUNTIME * rounding)
+    report = bnfold.check(model, result.model, draws=1)
+    assert all(output.equal for output in report.outputs), f"the check calls the fold different: {report.outputs}"
     return result
 
 
