@@ -17,7 +17,7 @@ from bnfold.checking.report import CheckReport
 from bnfold.checking.subject import Subject
 
 DEQUANTIZED = "q = QuantizeLinear(x, xs, z) d = DequantizeLinear(q, xs, z)"
-INTEGERS = {"xs": np.array(0.03, np.float32), "z": np.array(100, np.uint8)}
+INTEGERS: dict[str, Any] = {"xs": np.array(0.03, np.float32), "z": np.array(100, np.uint8)}
 
 
 def weight(*shape: int) -> Any:
