@@ -18,6 +18,8 @@ from random_quantized.layers import Drawn
 EXACT, ON_ONNXRUNTIME = 4, 32
 """How many epsilon of the largest number in the graph a fold may be off, in float64 and in the types of the graph."""
 TOLD = re.compile(r"rounded by ([-+.e0-9]+) at most")
+BORDER = 2.0**-11
+"""How near, in steps, a value counts as lying between two integers; float32 rounds by a tenth of that."""
 ROUNDED = 1.06
 """What is told has two digits."""
 
@@ -41,7 +43,9 @@ def examine(drawn: Drawn) -> bnfold.FoldResult:
     assert interface(result.model) == interface(model), "inputs or outputs changed"
     onnx.checker.check_model(result.model, full_check=True)
     wide = {"x": feeds["x"].astype(np.float64)}
-    shown = all_evaluated(_with_all_outputs(exact(model)), [wide])[0]
+    whole = _with_all_outputs(exact(model))
+    shown = all_evaluated(whole, [wide])[0]
+    _refuse_borders(model, dict(zip([entry.name for entry in whole.graph.output], shown, strict=True)))
     made = all_evaluated(exact(result.model), [wide])[0]
     kinds = {tensor.data_type for tensor in model.graph.initializer}
     rounding = float(np.finfo(np.float16 if TensorProto.FLOAT16 in kinds else np.float32).eps) * _largest(shown)
@@ -64,6 +68,20 @@ def _originals(drawn: Drawn) -> list[Array]:
         return run_ort(drawn.model, drawn.feeds)
     except (onnx.shape_inference.InferenceError, Fail, InvalidArgument, NoKernel, RuntimeException) as error:
         raise Unfit(str(error)) from error
+
+
+def _refuse_borders(model: ModelProto, values: dict[str, Array]) -> None:
+    """A fold in front of a quantizer may send to another integer what lies between two: a whole step.
+
+    Raises:
+        Unfit: something does.
+    """
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] in values:
+            places = values[node.input[0]] / float(stored[node.input[1]])
+            if np.abs(np.abs(places - np.floor(places)) - 0.5).min(initial=1.0) < BORDER:
+                raise Unfit("a value lies between two integers")
 
 
 def _compare(how: str, expected: list[Array], made: list[Array], most: float) -> None:
