@@ -219,7 +219,7 @@ def new_bytes(op: Operator, index: int, rescale: Rescale) -> int:
         and present.tensor is not None
         and present.has_one_reader
         and op.constants.is_stored(present)
-        and tuple(present.tensor.dims) == shape
+        and tuple(present.tensor.dims[:]) == shape
     )
     kind = TensorProto.UNDEFINED if takes_its_place else op.float_type(index)
     return 0 if kind == TensorProto.UNDEFINED else prod(shape) * item_size(kind)

@@ -42,7 +42,7 @@ def _own(op: Operator, value: Value, shape: tuple[int, ...], kind: int) -> Tenso
     tensor = value.tensor
     if tensor is None or not value.has_one_reader or not op.constants.is_stored(value):
         return None
-    return tensor if tensor.data_type == kind and tuple(tensor.dims) == shape else None
+    return tensor if tensor.data_type == kind and tuple(tensor.dims[:]) == shape else None
 
 
 def hint(op: Operator, index: int, present: Value | None) -> str:

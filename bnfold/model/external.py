@@ -12,7 +12,7 @@ from typing import NamedTuple
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, TensorProto
 
 from bnfold.errors import ExternalDataError
-from bnfold.model.graph import subgraphs
+from bnfold.model.graph import bodies
 
 
 class Extent(NamedTuple):
@@ -58,19 +58,20 @@ def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
         else:
             yield from _held_by(scope.attribute_proto)
         for node in scope.node:
-            if node.attribute:
-                yield from _held_by(node.attribute)
-                pending += subgraphs(node)
+            if attributes := node.attribute[:]:
+                yield from _held_by(attributes)
+                pending += bodies(attributes)
 
 
 def _held_by(attributes: Iterable[AttributeProto]) -> Iterator[TensorProto]:
     for attribute in attributes:
         if attribute.HasField("t"):
             yield attribute.t
-        yield from attribute.tensors
+        if attribute.tensors:
+            yield from attribute.tensors
         if attribute.HasField("sparse_tensor"):
             yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
-        for sparse in attribute.sparse_tensors:
+        for sparse in attribute.sparse_tensors[:]:
             yield from (sparse.values, sparse.indices)
 
 

@@ -93,7 +93,7 @@ def inline_bytes(tensor: TensorProto) -> int:
         return 0
     if tensor.raw_data or tensor.HasField("segment"):
         return len(tensor.raw_data)
-    declared = math.prod(tensor.dims) * item_size(tensor.data_type)
+    declared = math.prod(tensor.dims[:]) * item_size(tensor.data_type)
     return min(declared, MOST_BYTES_PER_STORED * tensor.ByteSize())
 
 

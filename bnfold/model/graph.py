@@ -3,11 +3,14 @@
 One walk, linear in the size of the model, without recursion. A *scope* is the main graph, the body of a control-flow
 operator, or a model-local function. A name belongs to the scope that defines it; a body sees the names of the scopes
 around it, a function only its own.
+
+What protobuf repeats is read as ``[:]``, here and wherever there is some for every node or tensor: that is a list at
+once, while an iteration ends with an IndexError, which takes longer than a few elements do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -142,12 +145,12 @@ class Node:
 
     @cached_property
     def _attributes(self) -> dict[str, AttributeProto]:
-        return {attribute.name: attribute for attribute in self.proto.attribute}
+        return {attribute.name: attribute for attribute in self.proto.attribute[:]}
 
     @cached_property
     def refers_to_function_attributes(self) -> bool:
         """Whether an attribute's value is only known where the enclosing function is called."""
-        return any(attribute.ref_attr_name for attribute in self.proto.attribute)
+        return any(attribute.ref_attr_name for attribute in self.proto.attribute[:])
 
     @property
     def missing_attribute(self) -> str | None:
@@ -287,11 +290,17 @@ class Graph:
 
 def subgraphs(node: NodeProto) -> list[GraphProto]:
     """The bodies that a control-flow node holds, in the order of its attributes."""
+    return bodies(node.attribute[:])
+
+
+def bodies(attributes: Iterable[AttributeProto]) -> list[GraphProto]:
+    """The graphs that attributes hold, in their order."""
     found: list[GraphProto] = []
-    for attribute in node.attribute:
+    for attribute in attributes:
         if attribute.HasField("g"):
             found.append(attribute.g)
-        found.extend(attribute.graphs)
+        if attribute.graphs:
+            found.extend(attribute.graphs)
     return found
 
 
@@ -358,7 +367,7 @@ def _define_values(scope: Scope) -> None:
         refuse_bytes(op_type, domain, node_proto.name)
         domain = ONNX_DOMAIN if domain == "ai.onnx" else domain
         node = Node(node_proto, Address(scope.number, index), scope, op_type, domain)
-        node.outputs = tuple([_produced(scope, node, k, name) for k, name in enumerate(node_proto.output)])
+        node.outputs = tuple([_produced(scope, node, k, name) for k, name in enumerate(node_proto.output[:])])
         scope.nodes.append(node)
 
 
@@ -376,7 +385,7 @@ def _connect(scope: Scope) -> None:
     """Enter who reads what. Every scope's names are known by now."""
     own = scope.values
     for node in scope.nodes:
-        node.inputs = tuple([own.get(name) or scope.resolve(name) if name else None for name in node.proto.input])
+        node.inputs = tuple([own.get(name) or scope.resolve(name) if name else None for name in node.proto.input[:]])
         for index, value in enumerate(node.inputs):
             if value is not None:
                 value.readers.append((node, index))

@@ -74,7 +74,7 @@ class Patch:
             ModelError: there is no more room.
         """
         if self.room is not None:
-            self.room -= prod(tensor.dims) * item_size(tensor.data_type)
+            self.room -= prod(tensor.dims[:]) * item_size(tensor.data_type)
             if self.room < 0:
                 raise ModelError(
                     f"with '{tensor.name}' the folded model would be many times as large as it was: a weight that many "
@@ -136,7 +136,7 @@ class _Dead:
         self._graph = graph
         inserted = (*patch.behind.items(), *patch.in_front.items())
         new = [(at.scope, node) for at, nodes in inserted for node in nodes]
-        read = ((scope, graph.scopes[scope].find(name), name) for scope, node in new for name in node.input)
+        read = ((scope, graph.scopes[scope].find(name), name) for scope, node in new for name in node.input[:])
         self._read_by_new = {(value.scope.number if value else scope, name) for scope, value, name in read}
         self._read_by_new |= {
             (value.scope.number, value.name)
@@ -144,7 +144,7 @@ class _Dead:
             for name in names.values()
             if at not in patch.removed and (value := graph.scopes[at.scope].find(name)) is not None
         }
-        self._made_by_new = {(scope, name) for scope, node in new for name in node.output}
+        self._made_by_new = {(scope, name) for scope, node in new for name in node.output[:]}
         self._made_by_new |= {(at.scope, name) for at, names in patch.outputs.items() for name in names.values()}
         pending = [v for node in graph.nodes() if node.address in patch.removed for v in (*node.inputs, *node.outputs)]
         for node in graph.nodes():
@@ -194,7 +194,8 @@ def _edit_nodes(patch: Patch, protos: Sequence[GraphProto | FunctionProto]) -> N
     """Change inputs, outputs and attributes of the copy's nodes in place; the copy's scopes are given."""
     for address in patch.op_types.keys() | patch.inputs.keys() | patch.outputs.keys() | patch.attributes.keys():
         copy = protos[address.scope].node[address.place]
-        copy.op_type = patch.op_types.get(address, copy.op_type)
+        if address in patch.op_types:
+            copy.op_type = patch.op_types[address]
         for index, name in patch.inputs.get(address, {}).items():
             copy.input.extend([""] * (index + 1 - len(copy.input)))
             copy.input[index] = name

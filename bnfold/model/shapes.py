@@ -74,7 +74,7 @@ class Shapes:
         if value is None:
             return None
         if value.tensor is not None:
-            return tuple(value.tensor.dims)
+            return tuple(value.tensor.dims[:])
         found = self._inferred[value.scope.number].get(value.name)
         return found.shape if found else None
 

@@ -84,7 +84,7 @@ class Stored:
         Raises:
             ExternalDataError: the file that holds them can not be read.
         """
-        shape = tuple(tensor.dims)
+        shape = tuple(tensor.dims[:])
         if tensor.data_type not in FLOATS or not shape or sys.byteorder != "little":
             return None
         length = prod(shape) * _dtype(tensor.data_type).itemsize

@@ -60,7 +60,7 @@ def believable_shape(tensor: TensorProto) -> tuple[int, ...]:
         ModelError: no tensor has such a shape, or the bytes can not be as many as that needs: 2 bits are the least that
             an element takes.
     """
-    shape = tuple(tensor.dims)
+    shape = tuple(tensor.dims[:])
     elements = prod(shape)
     if len(shape) > MOST_AXES or min(shape, default=0) < 0:
         raise ModelError(f"tensor '{tensor.name}' does not hold what it declares: no tensor has the shape {shape[:64]}")
@@ -88,7 +88,7 @@ def to_array(tensor: TensorProto, base_dir: Path | None) -> Array:
         data = tensor.raw_data  # once: each access is a copy
     try:
         if plain is not None and data:  # read-only, and not copied as by onnx
-            return np.frombuffer(data, plain).reshape(tuple(tensor.dims))
+            return np.frombuffer(data, plain).reshape(tensor.dims[:])
         if data or tensor.data_location == _EXTERNAL:  # onnx would look for the file itself, and in another folder
             tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
         return np.asarray(numpy_helper.to_array(tensor))

@@ -20,7 +20,7 @@ from onnx import (
 Key = Callable[[Any], str | bytes]
 
 _KEYS: dict[type, Key] = {
-    NodeProto: lambda node: node.output[0] if node.output else node.name,
+    NodeProto: lambda node: (node.output[:1] or (node.name,))[0],
     TensorProto: lambda tensor: tensor.name,
     ValueInfoProto: lambda entry: entry.name,
     SparseTensorProto: lambda sparse: sparse.values.name,
