@@ -13,10 +13,11 @@ from bnfold.runtime import (
     Hints,
     Port,
     Session,
-    SizeSearch,
     draw_inputs,
+    find_sizes,
     given_sizes,
     hints_of,
+    implied_sizes,
     load_data,
     open_axes,
     size_words,
@@ -57,18 +58,20 @@ def feed(model: Subject, session: Session, settings: Settings) -> Feeding:
     if settings.data:
         data = load_data(settings.data, session.inputs)
         return Feeding(data, remarks=data.remarks)
+    implied = implied_sizes(model.proto, session.inputs)
     given = [given_sizes(session.inputs, shapes) for shapes in settings.shapes] or [{}]
     hints = hints_of(model.proto)
     trial = _undisturbed(model, session)
-    searches = [SizeSearch(trial, settings.seed, hints, sizes) for sizes in given]
-    sizes = [search.first() for search in searches]
+    found = [find_sizes(trial, settings.seed, hints, implied=implied, given=sizes) for sizes in given]
+    sizes = [first for _, first in found]
     remarks: tuple[str, ...] = ()
-    if len(searches) == 1:
-        other = searches[0].other(sizes[0])
-        remarks = tuple(_unchanged(session, sizes[0], other, given[0]))
+    if len(found) == 1:
+        search = found[0][0]
+        other = search.other(sizes[0])
+        remarks = tuple(_unchanged(session, sizes[0], other, search.given))
         sizes += [other] if other != sizes[0] else []
     feeds = _drawn(session.inputs, sizes, hints, settings)
-    return Feeding(feeds, tuple(found for found in sizes if found), remarks)
+    return Feeding(feeds, tuple(chosen for chosen in sizes if chosen), remarks)
 
 
 def _drawn(ports: Sequence[Port], sizes: Sequence[Sizes], hints: Hints, settings: Settings) -> list[Feeds]:

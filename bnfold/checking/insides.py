@@ -16,6 +16,7 @@ from bnfold.checking.channels import distance_from_affine
 from bnfold.checking.intermediates import Place, values_of
 from bnfold.checking.location import DIFFERENT, EQUAL, RESCALED, TensorError
 from bnfold.checking.quantizers import nudged
+from bnfold.checking.rerounded import rerounded
 from bnfold.checking.settings import Settings
 from bnfold.checking.statistics import Array, Difference, difference, is_float
 from bnfold.checking.subject import Subject
@@ -122,6 +123,9 @@ class Insides:
         self.settings.progress("measuring the noise inside")
         tracks = {tensor.name: Track() for tensor in tensors}
         self._beside(self.before, True, tensors, lambda name, one, other: tracks[name].add_noise(one, other))
+        if (model := rerounded(self.before)) is not None:
+            variant = Subject(model, self.before.label, tf32=self.before.tf32)
+            self._beside(variant, False, tensors, lambda name, one, other: tracks[name].add_noise(one, other))
         for model in nudged(self.before, self.after):
             variant = Subject(model, self.before.label, tf32=self.before.tf32)
             self._beside(variant, False, tensors, lambda name, one, other: tracks[name].add_steps(one, other))

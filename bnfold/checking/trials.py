@@ -46,7 +46,7 @@ class Track:
     drift: float = 0.0
 
     def add_noise(self, reference: Array, rewritten: Array) -> None:
-        """Take in what onnxruntime's own rewriting of the graph does to an output."""
+        """Take in what another order or rounding of the same computation does to an output."""
         found = difference(reference, rewritten)
         self.noise = max(self.noise, _relative(found))
         self.overflows |= found.shape_match and not found.nonfinite_match
@@ -96,8 +96,8 @@ def run_trials(
     for number, feeds in enumerate(draws, 1):
         progress(f"inputs {number}")
         reference, other = original.run(feeds), candidate.run(feeds)
-        noisy = [_run_if_possible(session, feeds) for session in variants.rewritten]
-        stepping = [_run_if_possible(session, feeds) for session in variants.nudged]
+        noisy = [run_if_possible(session, feeds) for session in variants.rewritten]
+        stepping = [run_if_possible(session, feeds) for session in variants.nudged]
         for name, array in reference.items():
             track = tracks.setdefault(name, Track())
             track.differences.append(difference(array, other[name]))
@@ -111,7 +111,7 @@ def run_trials(
     return tracks
 
 
-def _run_if_possible(session: Session, feeds: Feeds) -> dict[str, Array]:
+def run_if_possible(session: Session, feeds: Feeds) -> dict[str, Array]:
     """Without a variant its part of the noise stays unknown: the check is possible, and its tolerance tighter."""
     try:
         return session.run(feeds)

@@ -24,7 +24,7 @@ from bnfold.checking.tolerance import precision_of, tolerance_for
 from bnfold.checking.torch_doubles import TorchDoubles, torch_doubles
 from bnfold.checking.trials import Feeds
 from bnfold.checking.work import work_of
-from bnfold.errors import UsageError
+from bnfold.errors import ModelError, RuntimeUnavailable, UsageError
 from bnfold.runtime import CUDA
 
 MOST_PRODUCTS = 2 * 10**10
@@ -35,6 +35,12 @@ MOST_PRODUCTS_IN_TORCH = 2 * 10**12
 
 MOST_ELEMENTS = 2**29
 """Elements of all tensors of a run, which onnx.reference keeps until its end: 4 GiB in float64."""
+
+QUICK_PRODUCTS = 2 * 10**9
+"""Multiplications of all runs of both graphs together; some seconds."""
+
+QUICK_ELEMENTS = 2**28
+"""The same for elements."""
 
 _FACTOR = 3
 _SHARE_OF_CONSTANTS = 1 / 4
@@ -93,7 +99,25 @@ def truths(
         ModelError: A model can not be loaded or run.
         RuntimeUnavailable: The provider can not run it.
     """
-    used = feeds[:2]
+    return _truths(before, after, feeds[:2], settings, provider)
+
+
+def quick_truths(
+    before: Subject, after: Subject, feeds: Sequence[Feeds], settings: Settings, provider: str
+) -> tuple[Truth, ...]:
+    """The same on all inputs, where that takes no more than seconds; nothing where it would, or is not possible."""
+    work = [work_of(model.proto, given) for model in (before, after) for given in feeds]
+    if sum(run.products for run in work) > QUICK_PRODUCTS or sum(run.elements for run in work) > QUICK_ELEMENTS:
+        return ()
+    try:
+        return _truths(before, after, feeds, settings, provider)
+    except (UsageError, ModelError, RuntimeUnavailable):
+        return ()
+
+
+def _truths(
+    before: Subject, after: Subject, used: Sequence[Feeds], settings: Settings, provider: str
+) -> tuple[Truth, ...]:
     settings.progress("evaluating in float64")
     doubles = _evaluated(before, used), _evaluated(after, used)
     sessions = before.session(provider, fresh=True), after.session(provider, fresh=True)

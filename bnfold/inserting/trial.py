@@ -12,7 +12,7 @@ from onnx import ModelProto
 from bnfold.errors import ModelError
 from bnfold.inserting.statistics import Feeds
 from bnfold.model.container import Container
-from bnfold.runtime import Session, SizeSearch, draw_inputs, hints_of, open_session
+from bnfold.runtime import Session, draw_inputs, find_sizes, hints_of, implied_sizes, open_session
 
 Array = npt.NDArray[Any]
 
@@ -44,7 +44,8 @@ def drawn(session: Session, model: ModelProto, count: int) -> list[Feeds]:
         ModelError: there are none that it runs on.
     """
     hints = hints_of(model)
-    sizes = SizeSearch(session, SEED, hints).first()
+    implied = implied_sizes(model, session.inputs)
+    _, sizes = find_sizes(session, SEED, hints, implied=implied, given={})
     return [draw_inputs(session.inputs, seed=SEED, draw=draw, sizes=sizes, hints=hints) for draw in range(count)]
 
 

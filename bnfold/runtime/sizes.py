@@ -145,6 +145,34 @@ class SizeSearch:
         return None
 
 
+def find_sizes(
+    session: Session, seed: int, hints: Hints, *, implied: Mapping[str, int], given: Mapping[str, int]
+) -> tuple[SizeSearch, Sizes]:
+    """The first sizes, and the search for others.
+
+    Args:
+        session: The model.
+        seed: Of the inputs that are tried.
+        hints: What the graph says of the values of its inputs.
+        implied: What its weights say of their sizes; forgotten where the model does not run with them.
+        given: Sizes that the caller settles.
+
+    Raises:
+        ModelError: The model runs with none.
+    """
+    search = SizeSearch(session, seed, hints, {**implied, **given})
+    try:
+        return search, search.first()
+    except ModelError as error:
+        if implied.keys() <= given.keys():
+            raise
+        plain = SizeSearch(session, seed, hints, given)
+        try:
+            return plain, plain.first()
+        except ModelError:
+            raise error from None
+
+
 def size_words(sizes: Mapping[str, int]) -> str:
     """Sizes as `"N = 2, H = 32"`."""
     return ", ".join(f"{key} = {size}" for key, size in sizes.items())

@@ -123,7 +123,7 @@ def _check(state: State) -> str:
     try:
         found = bnfold.check(state.base, state.model, draws=2, allow_vacuous=True)
     except (ModelError, UsageError):
-        return "no inputs found"  # where all sizes are open, those of the weights can not be guessed
+        return "no inputs found"  # where sizes are open that no weight next to the input settles
     return "equal" if found else "different"
 
 
