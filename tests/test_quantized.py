@@ -414,20 +414,91 @@ def test_scales_are_found_behind_a_cast() -> None:
     assert_integers_stay(model, result.model)
 
 
+class Reshaped(NamedTuple):
+    """A weight in integers whose axes of size 1 stand elsewhere than in the operator."""
+
+    integers: tuple[int, ...]
+    axis: int
+    between: str
+    operator: str
+    x: tuple[int, ...]
+    channels: int
+
+
+UNITS: dict[str, Reshaped] = {
+    "depthwise, as TensorFlow lays it": Reshaped(
+        (3, 2, 6, 1), 2, "R = Reshape(W, to) T = Transpose<perm = [3, 2, 0, 1]>(R)", "Conv<group = 6>", (2, 6, 5, 5), 6
+    ),
+    "Unsqueeze": Reshaped((4, 6, 3), 0, "T = Unsqueeze(W, to)", "Conv", (2, 6, 1, 5), 4),
+    "Squeeze": Reshaped((1, 6, 1, 4), 3, "T = Squeeze(W, to)", "Gemm", (5, 6), 4),
+    "behind a Transpose": Reshaped(
+        (1, 4, 6), 1, "R = Transpose<perm = [2, 0, 1]>(W) T = Reshape(R, to)", "MatMul", (5, 6), 4
+    ),
+    "of one output": Reshaped((6, 1, 1), 1, "T = Reshape(W, to)", "MatMul", (5, 6), 1),
+}
+TO = {
+    "depthwise, as TensorFlow lays it": [3, 2, 1, 6],
+    "Unsqueeze": [2],
+    "Squeeze": [0, 2],
+    "behind a Transpose": [6, 4],
+    "of one output": [6, 1],
+}
+
+
+@pytest.mark.parametrize("one_scale", [True, False], ids=["one scale", "a scale per channel"])
+@pytest.mark.parametrize("name", UNITS)
+def test_scales_are_found_where_only_axes_of_size_1_are_moved(name: str, one_scale: bool) -> None:
+    case = UNITS[name]
+    outputs = case.integers[case.axis]
+    model = graph_model(
+        f"(float[{','.join(map(str, case.x))}] x) => (float[i] y) {{ W = DequantizeLinear<axis = {case.axis}>(Q, qs) "
+        f"{case.between} c = {case.operator}(x, T) y = Mul(c, k) }}",
+        Q=drawn("int8", *case.integers),
+        qs=(positive() if one_scale else positive(outputs)) / np.float32(64),
+        to=np.array(TO[name]),
+        k=positive(*(case.channels, 1, 1)[: len(case.x) - 1] if "Conv" in case.operator else (case.channels,), seed=1),
+    )
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    result = check_fold(model)
+    assert "Mul" not in op_types(result.model)
+    assert_integers_stay(model, result.model)
+
+
+def test_a_bias_in_integers_takes_a_shift_behind_a_squeeze() -> None:
+    scale, step = np.float32(0.02), np.float32(0.01)
+    model = graph_model(
+        "(uint8[5,6] q) => (float[5,4] y) { x = DequantizeLinear(q, xs) W = DequantizeLinear(Q, qs) "
+        "D = DequantizeLinear(B, bs) R = Squeeze(D, to) c = Gemm(x, W, R) n = Mul(c, k) y = Add(n, l) }",
+        Q=drawn("int8", 6, 4),
+        B=np.arange(4, dtype=np.int32).reshape(1, 4),
+        xs=scale,
+        qs=step,
+        bs=scale * step,
+        to=np.array([0]),
+        k=positive(seed=1),
+        l=positive(4, seed=2),
+    )
+    result = bnfold.fold(model)
+    assert op_types(result.model).count("DequantizeLinear") == 3
+    assert not {"Mul", "Add"} & set(op_types(result.model))
+    report = bnfold.check(model, result.model)
+    assert report, [(output.needed, output.tolerance) for output in report.outputs]
+
+
 @pytest.mark.parametrize(
-    "between",
-    ["T = Reshape(W, shape)", "T = Mul(W, k)", "V = Unsqueeze(W, one) T = Squeeze(V, one)"],
-    ids=["Reshape", "Mul", "Squeeze"],
+    ("integers", "between"),
+    [((2, 3, 4), "T = Reshape(W, shape)"), ((6, 4), "T = Mul(W, k)"), ((4, 6), "T = Reshape(W, shape)")],
+    ids=["Reshape of two axes to one", "Mul", "Reshape to another order"],
 )
-def test_a_weight_computed_from_integers_is_not_made_a_float_one(between: str) -> None:
+def test_a_weight_computed_from_integers_is_not_made_a_float_one(integers: tuple[int, ...], between: str) -> None:
+    axis = len(integers) - 1
     model = graph_model(
         f"(float[5,6] x) => (float[5,4] y) "
-        f"{{ W = DequantizeLinear<axis = 1>(Q, qs) {between} c = Gemm(x, T) y = {NORMALIZE.format('c')} }}",
-        Q=drawn("int8", 6, 4),
-        qs=positive(4) / np.float32(64),
+        f"{{ W = DequantizeLinear<axis = {axis}>(Q, qs) {between} c = Gemm(x, T) y = {NORMALIZE.format('c')} }}",
+        Q=drawn("int8", *integers),
+        qs=positive(integers[-1]) / np.float32(64),
         k=positive(4, seed=1),
         shape=np.array([6, 4]),
-        one=np.array([1]),
         **stats(4),
     )
     (kept,) = bnfold.fold(model).kept

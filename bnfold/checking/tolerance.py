@@ -4,9 +4,9 @@ Three things move the output of a graph that is rewritten without changing its m
 
 * **Noise.** Another order of the same operations rounds otherwise. How much that matters in *this* model is measured:
   onnxruntime runs the original as it stands and as it would itself rewrite it, and the two differ by the noise. Where
-  that does not explain a difference, it also runs with its weights one rounding off (`bnfold.checking.rerounded`). Where
-  that does not either, and a few seconds are enough to evaluate both graphs in float64, what a run is off from that is
-  noise too, if the other graph is no further from the truth than the original (`bnfold.checking.truth`).
+  that does not explain a difference, it also runs with its weights one rounding off (`bnfold.checking.rerounded`).
+  Where that does not either, and a few seconds are enough to evaluate both graphs in float64, what a run is off from
+  that is noise too, if the other graph is no further from the truth than the original (`bnfold.checking.truth`).
 * **Rounding of the constants.** A fold rounds every weight once more. Each linear operator then adds an independent
   error of about one epsilon of the largest |y|, and independent errors grow as the square root of their number:
 

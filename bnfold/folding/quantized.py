@@ -14,6 +14,7 @@ rounded to whole steps of it. Everywhere else the new bias is an ordinary consta
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 from onnx import TensorProto
@@ -152,10 +153,14 @@ def _scaled(op: Operator, origin: Quantization, factor: Factor) -> Requantized |
 def _laid_on_integers(origin: Quantization, factor: Factor) -> Factor | None:
     """The factor along the axes of the integers, of size 1 where it does not differ; None when it is the larger one."""
     order, shape = origin.order or (), origin.integers.shape
-    if factor.ndim > len(shape):
+    if factor.ndim > len(order):
         return None
-    padded = factor.reshape((1,) * (len(shape) - factor.ndim) + factor.shape)
-    laid = padded.transpose(np.argsort(order)) if order else padded  # axes of the constant -> axes of the integers
+    padded = (1,) * (len(order) - factor.ndim) + factor.shape  # the size along each axis of the constant
+    kept = {axis: size for axis, size in zip(order, padded, strict=True) if axis is not None}
+    if factor.size != prod(kept.values()):
+        return None
+    turned = factor.reshape(tuple(kept.values())).transpose(np.argsort(list(kept)))
+    laid = turned.reshape([kept.get(axis, 1) for axis in range(len(shape))])  # along the axes of the integers
     for axis in range(laid.ndim):
         first = laid.take([0], axis=axis) if laid.shape[axis] else laid
         laid = first if np.all(laid == first) else laid

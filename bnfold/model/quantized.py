@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -22,8 +22,11 @@ from bnfold.values import frozen
 if TYPE_CHECKING:
     from bnfold.model.constant import Constant
 
+Shape: TypeAlias = tuple[int, ...]
+
 DEQUANTIZE = "DequantizeLinear"
 CASTS = frozenset({"Cast", "CastLike"})
+RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze"})
 
 STORED = frozenset(
     number
@@ -48,8 +51,8 @@ class Quantization:
         zero_point: of the scale's shape; None when there is none.
         axis: the axis of the integers along which the scales lie; None for one scale.
         block: how many elements along the axis share a scale; 0 where they do not lie in blocks.
-        order: per axis of the constant, the axis of the integers that it is; None when the constant was computed in
-            such a way that no scale can make it another.
+        order: per axis of the constant, the axis of the integers that it is, and None for one of size 1 that may be
+            none of them; None when the constant was computed in such a way that no scale can make it another.
     """
 
     node: Node
@@ -58,7 +61,7 @@ class Quantization:
     zero_point: Constant | None
     axis: int | None
     block: int
-    order: tuple[int, ...] | None
+    order: tuple[int | None, ...] | None
 
     @property
     def values(self) -> Array:
@@ -142,9 +145,10 @@ double with each operator that reads a value twice."""
 def derived(node: Node, operands: Sequence[Constant], compute: Callable[[], Constant | None]) -> Constant | None:
     """A constant that is computed from others, which remembers a quantized one among them.
 
-    Behind a Transpose or a Cast a factor still finds its scale. Behind any other operator none does; that the constant
-    comes from integers is kept all the same, so that nobody takes it for an ordinary one. Its values are computed when
-    they are asked for: they take many times the room of the integers.
+    Behind a Transpose or a Cast, or a Reshape that moves no more than axes of size 1, a factor still finds its scale.
+    Behind any other operator none does; that the constant comes from integers is kept all the same, so that nobody
+    takes it for an ordinary one. Its values are computed when they are asked for: they take many times the room of the
+    integers.
     """
     made = compute()
     if made is None or made.quantization is not None or not made.is_float:
@@ -152,7 +156,8 @@ def derived(node: Node, operands: Sequence[Constant], compute: Callable[[], Cons
     found = next((operand.quantization for operand in operands if operand.quantization is not None), None)
     if found is None:
         return made
-    made = replace(made, quantization=replace(found, order=_order_behind(node, found)))
+    order = _order_behind(node, found, operands[0].shape, made.shape)
+    made = replace(made, quantization=replace(found, order=order))
     steps = 1 + max(operand.steps for operand in operands)
     return made if steps > MOST_STEPS else replace(made, load=lambda: _values(compute()), is_held=False, steps=steps)
 
@@ -163,13 +168,24 @@ def _values(computed: Constant | None) -> Array:
     return computed.values
 
 
-def _order_behind(node: Node, before: Quantization) -> tuple[int, ...] | None:
+def _order_behind(node: Node, before: Quantization, given: Shape, made: Shape) -> tuple[int | None, ...] | None:
     if before.order is None or node.op_type in CASTS:
         return before.order
+    if node.op_type in RESHAPES:
+        return _reshaped(before.order, given, made)
     if node.op_type != "Transpose":
         return None
     permutation = node.attribute("perm") or range(len(before.order))[::-1]
     return tuple(before.order[axis] for axis in permutation)
+
+
+def _reshaped(order: Sequence[int | None], given: Shape, made: Shape) -> tuple[int | None, ...] | None:
+    """The axes behind an operator that takes out axes of size 1, or puts some in; None where it does more."""
+    long = [axis for axis, size in zip(order, given, strict=True) if size != 1]
+    if [size for size in given if size != 1] != [size for size in made if size != 1]:
+        return None
+    remaining = iter(long)
+    return tuple(next(remaining) if size != 1 else None for size in made)
 
 
 __all__ = ["DEQUANTIZE", "Quantization", "derived", "largest_stored", "quantization_of", "type_of"]
