@@ -89,7 +89,7 @@ def _level(
         if known_field is not None and known_field.wire == field.wire:
             if known_field.goes_on():
                 continue
-            other = known_field.around(_range(source, field.start, field.end))
+            other = known_field.around(source, field)
         elif graph and (field.number, field.wire) == (_GRAPH, BYTES):
             other = graph
         else:
@@ -122,6 +122,7 @@ class _Known:
         self.wire = BYTES if self._is_message or field.type in _TEXTS else VARINT
         if self._is_message:
             self._elements = compared(self._values(before), self._after)
+            self._alone = self._elements.alone
         else:
             self._stays = list(self._values(before)) == list(self._after)
         self._place = -1
@@ -137,15 +138,14 @@ class _Known:
         self._place += 1
         if not self._is_message:  # of a number that occurs more than once the last one counts: all stay, or none
             return self._stays
-        elements, place = self._elements, self._place
-        return bool(elements.kept[place]) and place not in elements.in_front and place not in elements.behind
+        return bool(self._alone[self._place])
 
-    def around(self, old: Range) -> Iterable[Segment]:
-        """What goes out in the place of that element."""
+    def around(self, source: Bytes, old: Field) -> Iterable[Segment]:
+        """What goes out in the place of that element, which stood there in the source."""
         place = self._place
         if not self._is_message:
             return ()
-        made: list[Segment] = [old] if self._elements.kept[place] else []
+        made: list[Segment] = [_range(source, old.start, old.end)] if self._elements.kept[place] else []
         if place in self._elements.in_front:
             made[:0] = self._fresh(self._elements.in_front[place])
         if place in self._elements.behind:

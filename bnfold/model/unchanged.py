@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from onnx import (
@@ -16,6 +15,8 @@ from onnx import (
     TensorProto,
     ValueInfoProto,
 )
+
+from bnfold.values import cached_property, frozen
 
 Key = Callable[[Any], str | bytes]
 
@@ -31,7 +32,7 @@ _KEYS: dict[type, Key] = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class Elements:
     """What becomes of the elements of one repeated field. Old and new ones are called by their places.
 
@@ -39,11 +40,21 @@ class Elements:
         kept: per old element, 1 where it goes out as it came in.
         in_front: the new ones to put in front of the first kept one, per its place; those to put last, per None.
         behind: the new ones to put behind a kept one, per its place.
+        alone: per old element, 1 where it is kept and has nothing new beside it.
     """
 
     kept: bytearray
     in_front: dict[int | None, list[int]]
     behind: dict[int, list[int]]
+
+    @cached_property
+    def alone(self) -> bytearray:
+        """Of most elements nothing else is asked."""
+        alone = bytearray(self.kept)
+        for place in (*self.in_front, *self.behind):
+            if place is not None:
+                alone[place] = 0
+        return alone
 
 
 def compared(before: Sequence[Any], after: Sequence[Any]) -> Elements:

@@ -65,15 +65,17 @@ def fields(source: Windows, start: int, end: int, least: int = 0) -> Iterator[Fi
         Unreadable: on the way, at the first field that is not in the usual form.
     """
     data, base, position = b"", start, start
+    limit = start  # where the window ends
     while position < end:
-        if position + HEADER > base + len(data):
+        if position + HEADER > limit:
             data, base = source.window(position)
+            limit = base + len(data)
         if least >= 0x80:
-            position = base + _behind_short(data, position - base, min(end - base, len(data) - HEADER), least)
-        if position >= end or base + len(data) < min(position + HEADER, source.size):
-            continue  # at the end of the message or of the window
+            position = base + _behind_short(data, position - base, min(end, limit - HEADER) - base, least)
+            if position >= end or limit < min(position + HEADER, source.size):
+                continue  # at the end of the message or of the window
         field = _field(data, position, base)
-        if field.length >= least and field.end <= end:
+        if field.end - field.body >= least and field.end <= end:
             yield field
         position = field.end
     if position > end:
