@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -117,6 +118,21 @@ def test_integers_and_what_no_operator_multiplies_stay() -> None:
         low=np.array(-1, np.float32),
     )
     assert rerounded(Subject(model.SerializeToString(), "m")) is None
+
+
+def test_a_model_too_large_for_one_message_is_not_loaded_for_that(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    onnx.save(MODELS["a weight shows"], tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0)
+    model = Subject(tmp_path / "m.onnx", "m")
+    assert rerounded(model) is not None
+    monkeypatch.setattr("bnfold.model.forms.INLINE_LIMIT", 1000)
+    assert rerounded(Subject(tmp_path / "m.onnx", "m")) is None
+    (tmp_path / "n.onnx").write_bytes((tmp_path / "m.onnx").read_bytes())
+    for file in tmp_path.iterdir():
+        if file.suffix != ".onnx":
+            file.unlink()
+    assert rerounded(Subject(tmp_path / "n.onnx", "n")) is None, "its data are gone"
 
 
 def of_product(values: Array) -> ModelProto:

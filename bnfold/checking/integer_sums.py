@@ -83,12 +83,12 @@ def _scales(node: NodeProto, producers: Mapping[str, NodeProto]) -> Iterator[str
 
 
 def _biases(model: Subject) -> set[bytes]:
-    """The int32 constants that the model dequantizes; its weights are not loaded where there are none."""
+    """The int32 constants that the model dequantizes; its weights are not loaded where there are none, or too many."""
     from onnx import TensorProto, numpy_helper
 
     graph = model.proto.graph
     dequantized = {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     found = [name for name, tensor in constants_of(graph).items() if tensor.data_type == TensorProto.INT32]
-    names = dequantized.intersection(found)
+    names = dequantized.intersection(found) if model.fits_into_one_message else set[str]()
     loaded = constants_of(model.loaded().graph) if names else {}
     return {numpy_helper.to_array(loaded[name]).tobytes() for name in names}

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 from bnfold.checking.integer_sums import constants_of, has_new_biases, sums_in_integers
 from bnfold.checking.subject import Subject, every_node
-from bnfold.errors import ModelError
 
 if TYPE_CHECKING:
     from onnx import GraphProto, NodeProto
@@ -56,7 +55,7 @@ def nudged(before: Subject, after: Subject) -> tuple[bytes, ...]:
     A model that does not fit into one message with its weights gives none either: the check is stricter then.
     """
     half = _half(before, after)
-    if not (half or _quantizers(before.proto.graph)) or not _can_be_edited(before):
+    if not (half or _quantizers(before.proto.graph)) or not before.fits_into_one_message:
         return ()
     return tuple(_edited(before, sign * HAIR, sign * half) for sign in (1, -1))
 
@@ -81,19 +80,10 @@ def _half(before: Subject, after: Subject) -> float:
 
 def _can_be_taken_out(model: Subject) -> bool:
     quantizers = _quantizers(model.proto.graph)
-    if not quantizers or not _can_be_edited(model):
+    if not quantizers or not model.fits_into_one_message:
         return False
     steps = [node for node in every_node(model.loaded()) if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")]
     return sum(bool(quantizer.readers) for quantizer in quantizers) == len(steps)
-
-
-def _can_be_edited(model: Subject) -> bool:
-    from google.protobuf.message import EncodeError
-
-    try:
-        return bool(model.loaded().SerializeToString())
-    except (EncodeError, ValueError, ModelError):
-        return False
 
 
 def _quantizers(graph: GraphProto) -> list[_Quantizer]:

@@ -17,7 +17,6 @@ import numpy as np
 from bnfold.checking.integer_sums import constants_of
 from bnfold.checking.subject import Subject
 from bnfold.checking.tolerance import LINEAR
-from bnfold.errors import ModelError
 
 if TYPE_CHECKING:
     from onnx import GraphProto, TensorProto
@@ -28,17 +27,14 @@ _SEED = 0
 
 def rerounded(model: Subject) -> bytes | None:
     """The model with its weights one rounding off; None where it has none, or does not fit into one message."""
-    from google.protobuf.message import EncodeError
-
-    try:
-        proto = model.loaded()
-        weights = list(_weights(proto.graph))
-        rng = np.random.default_rng(_SEED)
-        for tensor in weights:
-            _move(tensor, rng)
-        return bytes(proto.SerializeToString()) if weights else None
-    except (EncodeError, ValueError, ModelError):
+    if not model.fits_into_one_message:
         return None
+    proto = model.loaded()
+    weights = list(_weights(proto.graph))
+    rng = np.random.default_rng(_SEED)
+    for tensor in weights:
+        _move(tensor, rng)
+    return bytes(proto.SerializeToString()) if weights else None
 
 
 def _weights(graph: GraphProto) -> Iterator[TensorProto]:

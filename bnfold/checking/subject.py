@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from bnfold.errors import ModelError
+from bnfold.errors import ExternalDataError, ModelError
 from bnfold.runtime import CPU, ModelSource, Session, open_session
 
 if TYPE_CHECKING:
@@ -54,6 +55,18 @@ class Subject:
         from bnfold.model.mapped_file import open_skeleton, skeleton_of
 
         return skeleton_of(self.source) if isinstance(self.source, bytes) else open_skeleton(self.source)
+
+    @cached_property
+    def fits_into_one_message(self) -> bool:
+        """Whether a copy with all its weights can be edited and serialized: protobuf takes less than 2 GiB."""
+        from bnfold.model.external import stored_bytes
+        from bnfold.model.forms import INLINE_LIMIT
+
+        folder = None if isinstance(self.source, bytes) else Path(self.source).parent
+        try:
+            return stored_bytes(self.proto, folder) <= INLINE_LIMIT
+        except ExternalDataError:
+            return False
 
     def loaded(self) -> ModelProto:
         """A copy of the model for edits, with all its weights.
