@@ -80,6 +80,15 @@ class _Judging:
                 for name in tracks.keys() & other.keys():
                     tracks[name].add_noise(reference[name], other[name])
 
+    def _measure_errors(self, tracks: Mapping[str, Track]) -> None:
+        """Take in as noise how far a run is from the graph in float64, if the other graph is the same one there."""
+        where = self.matchup.before
+        if where != self.matchup.after or self.matchup.optimized:
+            return
+        for truth in quick_truths(self.before, self.after, self.feeds, self.settings, where):
+            if truth.name in tracks and truth.ok and truth.max_y > 0:
+                tracks[truth.name].noise = max(tracks[truth.name].noise, max(truth.before, truth.after) / truth.max_y)
+
     def _rewritten(self) -> list[Session]:
         """The original under the other setting of the optimiser, and on the other provider."""
         where, other = self.matchup.before, self.matchup.after
@@ -92,15 +101,6 @@ class _Judging:
         subjects = [Subject(model, self.before.label, tf32=self.before.tf32) for model in models]
         found = [subject.session_if_possible(self.matchup.before) for subject in subjects]
         return [session for session in found if session is not None]
-
-    def _measure_errors(self, tracks: Mapping[str, Track]) -> None:
-        """Take in as noise how far a run is from the graph in float64, if the other graph is the same one there."""
-        where = self.matchup.before
-        if where != self.matchup.after or self.matchup.optimized:
-            return
-        for truth in quick_truths(self.before, self.after, self.feeds, self.settings, where):
-            if truth.name in tracks and truth.ok and truth.max_y > 0:
-                tracks[truth.name].noise = max(tracks[truth.name].noise, max(truth.before, truth.after) / truth.max_y)
 
     def _witness(self, tracks: Mapping[str, Track]) -> None:
         """See to it that every track knows whether the inputs, and nothing but the inputs, move its output."""

@@ -36,15 +36,17 @@ _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 
 def implied_sizes(model: ModelProto, ports: Iterable[Port]) -> dict[str, int]:
     """Sizes of open axes by `axis_key`, as far as weights settle them; nothing for a graph that is no sound one."""
+    found: dict[str, int] = {}
+    unsettled = [port for port in ports if not all(isinstance(size, int) for size in port.shape)]
+    if not unsettled:
+        return found
     try:
         graph = Graph(model)
         shapes = Shapes(graph)
-        found: dict[str, int] = {}
-        for port in ports:
-            if None in port.shape or any(isinstance(size, str) for size in port.shape):
-                for axis, size in _sizes(graph.main.values[port.name], len(port.shape), shapes):
-                    if not isinstance(port.shape[axis], int):
-                        found.setdefault(axis_key(port, axis), size)
+        for port in unsettled:
+            for axis, size in _sizes(graph.main.values[port.name], len(port.shape), shapes):
+                if not isinstance(port.shape[axis], int):
+                    found.setdefault(axis_key(port, axis), size)
     except ModelError:
         return {}  # as of hints: whoever runs the model says what is wrong with it
     return found
