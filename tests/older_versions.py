@@ -52,6 +52,7 @@ NEWER = [
     Since("hostile_model[weight_has_a_thousand_axes]", "onnxruntime", "1.29.0", "it ends the process"),
     Since("protobuf_refuses_is_refused[a length of six bytes]", "protobuf", "7.34.0", "it takes that encoding"),
     Since("random_network_keeps_its_function[220]", "onnx", "1.23.2", "its reference evaluator fails for an RNN"),
+    Since("test_random_quantized.py", "onnxruntime", "1.32.0", "its optimiser ends the process for some graphs"),
     Since("those_activations_alone_inside_of_a_normalization", "onnxruntime", "1.32.0", ACTIVATION),
 ]
 

@@ -2,14 +2,13 @@
 
 from bnfold.runtime.axes import given_sizes, open_axes, parse_shapes
 from bnfold.runtime.data import Data, load_data
-from bnfold.runtime.extents import implied_sizes
 from bnfold.runtime.hints import Hints, hints_of
 from bnfold.runtime.inputs import describe, draw_inputs, vary_inputs
 from bnfold.runtime.placement import Placement, describe_placement
 from bnfold.runtime.probe import showing
 from bnfold.runtime.providers import CPU, CUDA, installed_providers, provider_name, versions
 from bnfold.runtime.sessions import FLOATS, ModelSource, Port, Session, open_session
-from bnfold.runtime.sizes import SizeSearch, find_sizes, size_words
+from bnfold.runtime.sizes import SizeSearch, find_sizes, implied_sizes, size_words
 
 __all__ = [
     "CPU",

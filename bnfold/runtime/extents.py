@@ -34,8 +34,8 @@ _KEEPS_CHANNELS = frozenset(
 _RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 
 
-def implied_sizes(model: ModelProto, ports: Iterable[Port]) -> dict[str, int]:
-    """Sizes of open axes by `axis_key`, as far as weights settle them; nothing for a graph that is no sound one."""
+def settled(model: ModelProto, ports: Iterable[Port]) -> dict[str, int]:
+    """What `bnfold.runtime.sizes.implied_sizes` says."""
     found: dict[str, int] = {}
     unsettled = [port for port in ports if not all(isinstance(size, int) for size in port.shape)]
     if not unsettled:

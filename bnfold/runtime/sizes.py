@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from bnfold.errors import ModelError
 from bnfold.runtime.axes import open_axes, shape_of
 from bnfold.runtime.hints import Hints
 from bnfold.runtime.inputs import draw_inputs
-from bnfold.runtime.sessions import FLOATS, Session
+from bnfold.runtime.sessions import FLOATS, Port, Session
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 Sizes: TypeAlias = dict[str, int]
 
@@ -143,6 +146,21 @@ class SizeSearch:
         except ModelError as error:
             return str(error)
         return None
+
+
+def implied_sizes(model: ModelProto, ports: Iterable[Port]) -> Sizes:
+    """Sizes of open axes by `axis_key`, as far as weights settle them.
+
+    Args:
+        model: The model; large weights may be missing, as only their shapes are looked at.
+        ports: Its inputs.
+
+    Returns:
+        Nothing for an axis of which no weight says anything, and nothing at all for a graph that is no sound one.
+    """
+    from bnfold.runtime.extents import settled
+
+    return settled(model, ports)
 
 
 def find_sizes(
