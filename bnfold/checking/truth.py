@@ -106,10 +106,10 @@ def quick_truths(
     before: Subject, after: Subject, feeds: Sequence[Feeds], settings: Settings, provider: str
 ) -> tuple[Truth, ...]:
     """The same on all inputs, where that takes no more than seconds; nothing where it would, or is not possible."""
-    work = [work_of(model.proto, given) for model in (before, after) for given in feeds]
-    if sum(run.products for run in work) > QUICK_PRODUCTS or sum(run.elements for run in work) > QUICK_ELEMENTS:
-        return ()
     try:
+        work = [work_of(model.proto, given) for model in (before, after) for given in feeds]
+        if sum(run.products for run in work) > QUICK_PRODUCTS or sum(run.elements for run in work) > QUICK_ELEMENTS:
+            return ()
         return _truths(before, after, feeds, settings, provider)
     except (UsageError, ModelError, RuntimeUnavailable):
         return ()

@@ -156,7 +156,7 @@ def derived(node: Node, operands: Sequence[Constant], compute: Callable[[], Cons
     found = next((operand.quantization for operand in operands if operand.quantization is not None), None)
     if found is None:
         return made
-    order = _order_behind(node, found, operands[0].shape, made.shape)
+    order = _order_behind(node, found, operands[0].shape, made.shape) if operands[0].quantization is found else None
     made = replace(made, quantization=replace(found, order=order))
     steps = 1 + max(operand.steps for operand in operands)
     return made if steps > MOST_STEPS else replace(made, load=lambda: _values(compute()), is_held=False, steps=steps)
