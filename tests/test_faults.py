@@ -7,20 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 from faults.cases import is_written_to, listing, names, network, parts, plain, save, two_models
 
 import bnfold
-from bnfold.model.scratch_folder import scratch_folder
+from bnfold.model.guarding import Guard
 from bnfold.model.staging import Staged
 from bnfold.model.sweeping import sweep
 from bnfold.model.temporary import SUFFIX, Temporary
-from bnfold.model.undisturbed import undisturbed
 
 TESTS = Path(__file__).parent
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, locks, and links of POSIX")
@@ -37,18 +37,31 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_kills_and_signals_at_random_moments_leave_the_old_model_or_the_new_one_and_nothing_besides() -> None:
-    command = [sys.executable, "-m", "faults.run", "--kills", "22", "--signals", "11", "--seed", "1"]
+    command = [sys.executable, "-m", "faults.run", "--kills", "12", "--signals", "12", "--seed", "1"]
     done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     figures = {what: int(number) for number, what in (line.split(maxsplit=1) for line in done.stdout.splitlines())}
-    assert figures["runs killed (SIGKILL) at a random moment"] == 22
-    assert figures["runs ended by SIGTERM, SIGINT or SIGHUP"] == 11
+    assert figures["runs killed (SIGKILL) at a random moment"] == 12
+    assert figures["runs ended by SIGTERM, SIGINT or SIGHUP at a random moment"] == 12
+
+
+@pytest.mark.parametrize("options", [["37"], ["53", "--named"]], ids=["Linux", "no files without a name"])
+def test_an_end_behind_any_step_leaves_the_old_model_or_the_new_one_and_nothing_besides(options: list[str]) -> None:
+    command = [sys.executable, "-m", "faults.run", "--each", *options]
+    done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    figures = {what: int(number) for number, what in (line.split(maxsplit=1) for line in done.stdout.splitlines())}
+    assert figures["runs killed (SIGKILL) behind a step"] >= 12
+    assert figures["kills that left a temporary file until the next write"] == 0, done.stderr
+
+
+UNGUARDED = "from bnfold.model import guarding; guarding._SHELL = '/no/shell'; from bnfold.cli import main; main()"
 
 
 @contextmanager
-def checking(folder: Path, model: str) -> Iterator[subprocess.Popen[str]]:
+def checking(folder: Path, model: str, how: Sequence[str] = ("-m", "bnfold")) -> Iterator[subprocess.Popen[str]]:
     """A fold that is being checked for long: its model is written, and not in its place."""
-    command = [sys.executable, "-m", "bnfold", "fold", model, "-o", "out.onnx", "--shape", "N=2000"]
+    command = [sys.executable, *how, "fold", model, "-o", "out.onnx", "--shape", "N=2000"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=folder, text=True, **pipes) as process:  # type: ignore[call-overload]
         try:
@@ -90,7 +103,7 @@ def test_a_signal_in_the_check_ends_it_with_the_conventional_status_and_no_file(
 
 
 def test_what_a_kill_leaves_in_the_check_goes_with_the_next_write_there_and_not_before_the_kill(folder: Path) -> None:
-    with checking(folder, "e.onnx") as process:
+    with checking(folder, "e.onnx", ("-c", UNGUARDED)) as process:
         bnfold.fold(folder / "m.onnx").save(folder / "other.onnx")
         assert {"other.onnx", "out.onnx.data"} < set(names(folder)), "a living process keeps its files"
         assert sum(name.endswith(SUFFIX) for name in names(folder)) == 2, "model and claim"
@@ -101,52 +114,21 @@ def test_what_a_kill_leaves_in_the_check_goes_with_the_next_write_there_and_not_
     assert names(folder) == ["e.onnx", "e.onnx.in", "m.onnx", "other.onnx"]
 
 
-def test_a_signal_that_was_ignored_stays_so(folder: Path) -> None:
-    script = """
-import os, signal
-from bnfold.cli.signals import heard
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
-with heard():
-    os.kill(os.getpid(), signal.SIGHUP)
-"""
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without a name are Linux's")
+def test_where_nothing_is_a_model_gets_its_name_at_once_and_no_other_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, given = os.link, []
 
+    def noted(source: Path, place: Path, **options: Any) -> None:
+        given.append(place.name)
+        link(source, place, **options)
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_that_comes_in_a_finalizer_is_not_lost(number: signal.Signals) -> None:
-    script = f"""
-import os, time
-from bnfold.cli.signals import Ended, heard
-class Finalized:
-    def __del__(self):
-        os.kill(os.getpid(), {number})
-        for _ in range(1000):
-            pass
-with heard():
-    try:
-        finalized = Finalized()
-        del finalized
-        time.sleep(20)
-        print("lost")
-    except (Ended, KeyboardInterrupt) as ended:
-        print(type(ended).__name__)
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == (f"{'Ended' if number == signal.SIGTERM else 'KeyboardInterrupt'}\n", "")
-
-
-def test_a_second_ctrl_c_does_not_end_the_cleaning_up() -> None:
-    done = []
-
-    def clean_up() -> None:
-        with undisturbed():
-            signal.raise_signal(signal.SIGINT)
-            done.append("cleaned up")
-
-    with pytest.raises(KeyboardInterrupt):
-        clean_up()
-    assert done == ["cleaned up"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.setattr(os, "link", noted)
+    for _ in range(2):
+        bnfold.fold(folder / "m.onnx").save(folder / "out.onnx")
+    assert [given[0], given[1], given[2].endswith(SUFFIX), len(given)] == ["out.onnx", "out.onnx", True, 3]
+    assert names(folder) == ["e.onnx", "e.onnx.in", "m.onnx", "out.onnx"]
 
 
 # --- what is swept, and what is not ----------------------------------------------------------------------------------
@@ -157,7 +139,8 @@ def test_only_abandoned_files_with_names_of_bnfolds_own_are_swept(tmp_path: Path
     others = [".m.onnx.tmp", f"{stem}.model.tmp", f"m{SUFFIX}", f"{stem}.other{SUFFIX}", f".m.0123.model{SUFFIX}"]
     for name in (*others, f"{stem}.model{SUFFIX}", f"{stem}.data.0{SUFFIX}"):
         (tmp_path / name).write_bytes(b"content")
-    held = Temporary(tmp_path / f".n.onnx.0123456789abcdef.model{SUFFIX}")
+    guard = Guard(tmp_path)
+    held = Temporary(tmp_path / f".n.onnx.0123456789abcdef.model{SUFFIX}", guard)
     held.give_name()
     (tmp_path / f"{stem[:-1]}0.model{SUFFIX}").symlink_to("m.onnx")
     (tmp_path / f"{stem[:-1]}1.model{SUFFIX}").mkdir()
@@ -166,6 +149,7 @@ def test_only_abandoned_files_with_names_of_bnfolds_own_are_swept(tmp_path: Path
     kept = [held.path.name, *(f"{stem[:-1]}{number}.model{SUFFIX}" for number in range(3))]
     assert names(tmp_path) == sorted([*others, *kept])
     held.close()
+    guard.close()
     assert held.path.name not in names(tmp_path)
 
 
@@ -302,42 +286,6 @@ def test_a_name_that_is_taken_in_the_last_moment_is_not_overwritten(
     bnfold.fold(folder / "e.onnx").save(folder / "out.onnx")
     assert (folder / "out.onnx.data").read_bytes() == b"of somebody else"
     assert set(parts(folder, "out.onnx")) == {"out.onnx", "out.onnx.1.data"}
-
-
-# --- temporary folders -----------------------------------------------------------------------------------------------
-
-
-def test_a_temporary_folder_of_a_killed_process_goes_when_the_next_one_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script = """
-import os, signal, sys, time
-from bnfold.model.scratch_folder import scratch_folder
-with scratch_folder() as folder:
-    (folder / "sub").mkdir()
-    (folder / "sub" / "large.npy").write_bytes(bytes(1000))
-    print("made", flush=True)
-    time.sleep(60)
-"""
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    for name in ("bnfold-models", "bnfold-abcdefgh", f"bnfold-abcdefgh{SUFFIX}"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "precious").touch()
-    others = names(tmp_path)
-    command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        with scratch_folder() as own:
-            assert len(names(tmp_path)) == len(others) + 2, "a living process keeps its folder"
-        assert not own.exists()
-        process.kill()
-        process.wait()
-    assert len(names(tmp_path)) == len(others) + 1
-    with scratch_folder() as own:
-        assert names(tmp_path) == sorted([*others, own.name])
-    assert names(tmp_path) == others
 
 
 def test_an_interrupt_between_a_block_and_its_end_leaves_nothing_either(folder: Path) -> None:

@@ -50,7 +50,10 @@ def test_a_killed_process_leaves_no_file(tmp_path: Path, form: str, to_all: bool
 
 def test_what_is_done_is_guarded_by_nobody(tmp_path: Path) -> None:
     guard = Guard(tmp_path)
+    guard.watch()
     shell = guard._shell
+    guard.watch()
+    assert guard._shell is shell
     assert shell is not None
     assert shell.poll() is None
     guard.close()
@@ -73,10 +76,12 @@ def test_of_other_processes_nothing_is_removed(tmp_path: Path) -> None:
 def test_without_a_shell_or_a_python_there_is_no_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guarding, "_SHELL", "/no/shell")
     guard = Guard(tmp_path)
+    guard.watch()
     assert guard._shell is None
     guard.close()
     monkeypatch.setattr(sys, "executable", "/opt/app/server")
     monkeypatch.setattr(guarding, "_SHELL", "/bin/sh")
     guard = Guard(tmp_path)
+    guard.watch()
     assert guard._shell is None
     guard.close()

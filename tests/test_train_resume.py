@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -17,6 +18,7 @@ from onnx import ModelProto
 from support import graph_model, normal
 
 import bnfold
+from bnfold.model.staging import replacing
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
@@ -172,6 +174,39 @@ def test_a_disk_that_is_full_is_told_of_and_the_checkpoint_before_it_stays(tmp_p
     assert done.stderr == f"the checkpoint '{tmp_path / 'checkpoint'}' can not be written: File too large\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "m.onnx", "train.npz"]
     refuse_other_bits(tmp_path)
+
+
+class Interrupting:
+    """A file into which the first write takes so long that Ctrl-C comes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._writes = file, 0
+
+    def write(self, content: Any) -> int:
+        self._writes += 1
+        if self._writes == 1:
+            signal.raise_signal(signal.SIGINT)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_is_no_disk_that_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen in 1 of 15 trainings that got SIGTERM: torch made an error of its own of it, and the status was 2."""
+
+    @contextmanager
+    def slow(target: Path) -> Iterator[Any]:
+        with replacing(target) as file:
+            yield Interrupting(file)
+
+    monkeypatch.setattr("bnfold.torch.checkpoint.replacing", slow)
+    result = train(checkpoint=tmp_path / "checkpoint", epochs=5)
+    assert result.history.is_interrupted
+    monkeypatch.undo()
+    assert parts(train(checkpoint=tmp_path / "checkpoint", epochs=5, resume=True)) == parts(train(epochs=5))
 
 
 def other_data() -> dict[str, Any]:

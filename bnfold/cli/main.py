@@ -71,16 +71,24 @@ def run() -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may be of any script, the terminal of another
     gc.set_threshold(RARELY)
-    with heard():
-        try:
-            status, sentence = judged(app)
-        except SystemExit as end:  # as typer ends every command
-            status, sentence = end.code if isinstance(end.code, int) else int(bool(end.code)), ""
-        if not status:
-            status, sentence = judged(_show_all)
-        if sentence:
-            complain(sentence)
-        return status
+    status: int | None = None
+    try:
+        with heard():
+            status, sentence = _judged_and_shown()
+            if sentence:
+                complain(sentence)
+    except (KeyboardInterrupt, Ended) as ended:  # when nothing was begun, or all is done
+        return _ending(ended)[0] if status is None else status
+    return status
+
+
+def _judged_and_shown() -> tuple[int, str]:
+    """The exit status and the sentence of the whole command."""
+    try:
+        status, sentence = judged(app)
+    except SystemExit as end:  # as typer ends every command
+        status, sentence = end.code if isinstance(end.code, int) else int(bool(end.code)), ""
+    return (status, sentence) if status else judged(_show_all)
 
 
 def _open_what_is_closed() -> None:
@@ -106,7 +114,7 @@ def _show_all() -> None:
 def judged(command: Callable[[], object]) -> tuple[int, str]:
     """Run a command, and turn what it raises into an exit status and a sentence; a fault of bnfold's own is traced."""
     try:
-        command()
+        _unwrapped(command)
     except typer.Exit as asked:
         return asked.exit_code, ""
     except (DifferenceFound, NormalizationsStayed) as error:
@@ -116,7 +124,7 @@ def judged(command: Callable[[], object]) -> tuple[int, str]:
     except MemoryError:
         return BAD_INPUT, "there is not enough memory for this model"
     except (KeyboardInterrupt, Ended) as ended:
-        status, how = (ended.status, ended.how) if isinstance(ended, Ended) else (INTERRUPTED, "interrupted")
+        status, how = _ending(ended)
         return status, f"{how}; nothing was written"
     except OSError as error:
         if error.errno not in FULL:
@@ -125,6 +133,27 @@ def judged(command: Callable[[], object]) -> tuple[int, str]:
     except Exception:  # noqa: BLE001 (the one place: whatever else arrives here is a fault of bnfold's own)
         return _fault()
     return 0, ""
+
+
+def _unwrapped(command: Callable[[], object]) -> None:
+    """Run a command; what a signal raises stays that where Python, or code in C, makes another error of it.
+
+    Until Python 3.12 the making of a class does, as many are made while bnfold is imported.
+    """
+    try:
+        command()
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, KeyboardInterrupt | Ended):
+                raise cause from None
+            cause = cause.__cause__
+        raise
+
+
+def _ending(ended: KeyboardInterrupt | Ended) -> tuple[int, str]:
+    """The exit status that tells of a signal, and its name in words."""
+    return (ended.status, ended.how) if isinstance(ended, Ended) else (INTERRUPTED, "interrupted")
 
 
 def _fault() -> tuple[int, str]:

@@ -16,6 +16,7 @@ from typing import Any
 from bnfold.cli.main import BAD_INPUT, INTERRUPTED
 from bnfold.cli.worker import Outcome, work
 from bnfold.model.sweeping import sweep
+from bnfold.model.undisturbed import undisturbed
 
 GRACE = 10.0
 """Seconds that a process gets to clean up after itself when all is stopped."""
@@ -95,7 +96,7 @@ class _Worker:
         self.number, self.is_busy = -1, False
         self._folder = Path()
         self._process = context.Process(target=work, args=(far, threads), daemon=True)
-        with _without_interrupts():
+        with undisturbed(), _without_interrupts():  # one that is told only half of what it is to do traces that
             self._process.start()
         far.close()
 

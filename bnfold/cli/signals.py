@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -17,7 +18,13 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasatt
 """Besides SIGINT, which Python turns into a KeyboardInterrupt by itself."""
 
 AGAIN = 0.01
-"""Seconds until an exception that was lost is raised again."""
+"""Seconds until an exception that was lost, or had to wait for an import, is raised again."""
+
+PATIENCE = 10.0
+"""Seconds that are waited for an import at most."""
+
+_IMPORTING = "<frozen importlib._bootstrap>"
+"""The file that Python names for the code that imports."""
 
 SHELL = 128
 """The exit status of what a signal has ended, less the signal's number."""
@@ -43,17 +50,17 @@ def heard() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {signal.SIGINT: signal.default_int_handler, **dict.fromkeys(ENDING, _end)}
+    handlers = {signal.SIGINT: interrupt, **dict.fromkeys(ENDING, _end)}
     before = {number: signal.getsignal(number) for number in handlers}
     for number, handler in handlers.items():
-        if before[number] is signal.SIG_DFL:
+        if before[number] in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, handler)
     try:
         with insisting():
             yield
     finally:
         for number, old in before.items():
-            if old is signal.SIG_DFL:
+            if old in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, old)
 
 
@@ -66,8 +73,7 @@ def insisting() -> Iterator[None]:
         if not isinstance(lost.exc_value, Ended | KeyboardInterrupt) or not hasattr(signal, "setitimer"):
             before(lost)
             return
-        signal.signal(signal.SIGALRM, _raising(lost.exc_value))
-        signal.setitimer(signal.ITIMER_REAL, AGAIN)  # behind the callback, in most cases; else it is lost once more
+        _raise_later(lost.exc_value)  # behind the callback, in most cases; else it is lost once more
 
     sys.unraisablehook = hook
     try:
@@ -78,15 +84,47 @@ def insisting() -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _raising(error: BaseException) -> Callable[[int, FrameType | None], None]:
-    def handler(_: int, __: FrameType | None) -> None:
-        raise error
+def ask(error: BaseException) -> None:
+    """Raise what a signal asks for; behind the import that is on, if one is.
 
-    return handler
+    Code in C that an import begins may not survive an exception (protobuf's ends the process), make another error of it
+    (onnxruntime's, and Python's own until 3.12 where a class is made), or drop it.
+    """
+    if not hasattr(signal, "setitimer") or not _is_importing():
+        raise error
+    _raise_later(error)
+
+
+def interrupt(_: int, __: FrameType | None) -> None:
+    """What Ctrl-C does."""
+    ask(KeyboardInterrupt())
 
 
 def _end(number: int, _: FrameType | None) -> None:
     """End once: a second signal would end the cleaning up."""
     for ending in ENDING:
         signal.signal(ending, signal.SIG_IGN)
-    raise Ended(number)
+    ask(Ended(number))
+
+
+def _raise_later(error: BaseException) -> None:
+    """Raise it as soon as nothing is being imported, or it took too long."""
+    latest = time.monotonic() + PATIENCE
+
+    def handler(_: int, __: FrameType | None) -> None:
+        if time.monotonic() > latest or not _is_importing():
+            raise error
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, AGAIN)
+
+
+def _is_importing() -> bool:
+    """Whether what was interrupted is, or was called by, an import."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTING:
+            return True
+        frame = frame.f_back
+    return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnfold.cli.fold import fold
 from bnfold.cli.main import judged
-from bnfold.cli.signals import insisting
+from bnfold.cli.signals import ask, insisting, interrupt
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -44,6 +44,8 @@ def work(link: Connection, threads: int) -> None:
     os.environ.setdefault(THREADS_VARIABLE, str(threads))
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends it to all, and the first process decides
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         with insisting():
             while True:
@@ -63,4 +65,4 @@ def _folded(arguments: dict[str, Any]) -> Outcome:
 def _interrupt(*_: object) -> None:
     """End what is being done as Ctrl-C would, once: a second time would end the cleaning up."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    ask(KeyboardInterrupt())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +17,7 @@ from bnfold.model.guarding import Guard
 from bnfold.model.references import Segment
 from bnfold.model.sweeping import claim, sweep
 from bnfold.model.temporary import SUFFIX, Temporary, stem_for
-from bnfold.model.undisturbed import Closing
+from bnfold.model.undisturbed import Closing, undisturbed
 
 
 class Staged:
@@ -42,10 +43,11 @@ class Staged:
         self._stem = stem_for(target)
         self._is_flushed = target.exists()  # what nothing is lost with is not waited for: ADR 14
         self._mode = 0o600 if target.exists() else 0o666  # what replaces a file may be as private as that is
-        self._model = Temporary(Path(f"{self._stem}.model{SUFFIX}"), self._mode)
+        self._guard = Guard(target.parent)
+        with self._guard.closed_on_errors():
+            self._model = Temporary(Path(f"{self._stem}.model{SUFFIX}"), self._guard, self._mode)
         self._data: list[_Data] = []
         self._was_committed = False
-        self._guard: Guard | None = None
 
     @property
     def model(self) -> Path:
@@ -65,7 +67,7 @@ class Staged:
         self._write(self._model, content)
         self._model.take_after(self.target)
         if not is_whole:
-            self._give_name(self._model)
+            self._model.give_name()
 
     def write_data(self, content: Iterable[Segment]) -> Temporary:
         """Write a data file; it has no place until `place_data` gives it one.
@@ -73,18 +75,13 @@ class Staged:
         Raises:
             OSError: it can not be written.
         """
-        made = Temporary(Path(f"{self._stem}.data.{len(self._data)}{SUFFIX}"), self._mode)
-        self._data.append(_Data(made))
+        with undisturbed():  # who is interrupted in between knows nothing of a file that it has made
+            made = Temporary(Path(f"{self._stem}.data.{len(self._data)}{SUFFIX}"), self._guard, self._mode)
+            self._data.append(_Data(made))
         self._write(made, content)
         made.take_after(self.target)
-        self._give_name(made)
-        return made
-
-    def _give_name(self, made: Temporary) -> None:
-        """Give a file its temporary name, which it has for as long as a check takes."""
-        if self._guard is None:
-            self._guard = Guard(self.target.parent)
         made.give_name()
+        return made
 
     def _write(self, made: Temporary, content: Iterable[Segment]) -> None:
         with flushing(made.file) if self._is_flushed else nullcontext():
@@ -99,10 +96,11 @@ class Staged:
         """
         if os.path.lexists(place):
             return False
-        self._give_name(self._model)  # by which others see that no model refers to the data
+        self._model.give_name()  # by which others see that no model refers to the data
         number = next(number for number, data in enumerate(self._data) if data.made is made)
         data = self._data[number]
-        data.place, data.claim = place, claim(self._stem, number, made, place)
+        with undisturbed():
+            data.place, data.claim = place, claim(self._stem, number, made, place, self._guard)
         if made.place(place):
             return True
         data.claim.close()
@@ -120,9 +118,8 @@ class Staged:
                 self._flush()
             if self.replaces is not None:
                 self.replaces.verify()
-            self._model.give_name()
             self._was_committed = True
-            os.replace(self._model.path, self.target)
+            _put(self._model, self.target)
             if self.replaces is not None:
                 self.replaces.renew()
             if self._is_flushed:
@@ -143,8 +140,7 @@ class Staged:
         for data in self._data:
             data.close(keeps=is_in_place)
         self._model.close()
-        if self._guard is not None:
-            self._guard.close()
+        self._guard.close()
 
 
 class _Data:
@@ -171,6 +167,19 @@ class _Data:
             self.claim.close()
 
 
+def _close(made: Temporary, guard: Guard) -> None:
+    """Let go of a file, and then of who watches over it."""
+    made.close()
+    guard.close()
+
+
+def _put(made: Temporary, place: Path) -> None:
+    """Give a file its place in one step: as its first name where nothing is there, else by a rename."""
+    if not made.become(place):
+        made.give_name()
+        os.replace(made.path, place)
+
+
 @contextmanager
 def replacing(target: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to be written, which takes the place of another one in one step when the block is done.
@@ -180,15 +189,17 @@ def replacing(target: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     place = Path(os.path.realpath(target))
     sweep(place.parent)
-    made = Temporary(Path(f"{stem_for(place)}.model{SUFFIX}"), 0o600 if place.exists() else 0o666)
-    close = Closing(made.close)
+    guard, close = Guard(place.parent), Closing()
     try:
+        with undisturbed():
+            with guard.closed_on_errors():
+                made = Temporary(Path(f"{stem_for(place)}.model{SUFFIX}"), guard, 0o600 if place.exists() else 0o666)
+            close.close = partial(_close, made, guard)
         yield made.file
         made.file.flush()
         os.fsync(made.file.fileno())
         made.take_after(place)
-        made.give_name()
-        os.replace(made.path, place)
+        _put(made, place)
         flush_folder(place.parent)
     finally:
         close()

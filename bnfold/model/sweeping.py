@@ -15,10 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from bnfold.model.guarding import Guard
 from bnfold.model.temporary import NAME, SUFFIX, Temporary, lock
 
 
-def claim(stem: Path, number: int, made: Temporary, place: Path) -> Temporary:
+def claim(stem: Path, number: int, made: Temporary, place: Path, guard: Guard) -> Temporary:
     """Say that a data file is about to get its name, which is its last one only when its model has one.
 
     Args:
@@ -26,8 +27,9 @@ def claim(stem: Path, number: int, made: Temporary, place: Path) -> Temporary:
         number: of the claim.
         made: the data file.
         place: what its name will be, in the folder of the model or below.
+        guard: of the folder of the model.
     """
-    told = Temporary(Path(f"{stem}.claim.{number}{SUFFIX}"))
+    told = Temporary(Path(f"{stem}.claim.{number}{SUFFIX}"), guard)
     told.file.write(f"{_identity(made.state)}\n{place.relative_to(stem.parent)}".encode(errors="surrogateescape"))
     told.file.flush()
     told.give_name()

@@ -2,7 +2,8 @@
 
 Where the system can (Linux), a file is written without a name: a killed process leaves nothing. It gets a temporary
 name when it has to be found, and is locked from before that moment for as long as its process lives: the lock goes with
-the process, however that ends. `bnfold.model.sweeping` removes what has such a name and no lock.
+the process, however that ends. `bnfold.model.sweeping` removes what has such a name and no lock, and a guard sees to
+that (`bnfold.model.guarding`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from bnfold.model.guarding import Guard
 
 try:
     import fcntl
@@ -45,13 +48,20 @@ class Temporary:
         file: open for writing.
     """
 
-    def __init__(self, path: Path, mode: int = 0o600) -> None:
-        """Make it in the folder of `path`, with permissions `mode` less what the process's mask takes."""
+    def __init__(self, path: Path, guard: Guard, mode: int = 0o600) -> None:
+        """Make it in the folder of `path`, with permissions `mode` less what the process's mask takes.
+
+        Args:
+            path: its temporary name.
+            guard: of that folder; it is to be closed after the file.
+            mode: the permissions.
+        """
         self.path = path
+        self._guard = guard
         self._mode = mode
         unnamed = _unnamed(path.parent, mode)
         self._has_name = unnamed is None
-        self.file = _named(path, mode) if unnamed is None else unnamed
+        self.file = self._named() if unnamed is None else unnamed
 
     @property
     def where(self) -> Path:
@@ -61,14 +71,28 @@ class Temporary:
     def give_name(self) -> None:
         """Let others find the file under its temporary name."""
         if not self._has_name:
-            descriptor = self.file.fileno()
-            try:  # with a descriptor besides, Python asks the system to follow the link; it has no other use
-                os.link(_DESCRIPTORS / str(descriptor), self.path, src_dir_fd=descriptor, follow_symlinks=True)
+            self._guard.watch()
+            try:
+                self._link(self.path)
             except OSError:  # a file system that makes files without names, and gives them none
                 self._copy()
             self._has_name = True
         if fcntl is None:  # Windows, where an open file can not be read by others, nor get another name
             self.file.close()
+
+    def become(self, path: Path) -> bool:
+        """Give a file that has no name its only one, unless there is a file of that name: whether it got it."""
+        if self._has_name:
+            return False
+        try:
+            self._link(path)
+        except OSError:
+            return False
+        return True
+
+    def _link(self, path: Path) -> None:
+        descriptor = self.file.fileno()  # with that besides, Python asks the system to follow the link to the file
+        os.link(_DESCRIPTORS / str(descriptor), path, src_dir_fd=descriptor, follow_symlinks=True)
 
     def place(self, path: Path) -> bool:
         """Give the file another name, to stay, unless there is a file of that name: whether it got it.
@@ -80,12 +104,16 @@ class Temporary:
 
     def _copy(self) -> None:
         with self.file as old:
-            self.file = _named(self.path, self._mode)
+            self.file = self._named()
             with open(_DESCRIPTORS / str(old.fileno()), "rb") as content:
                 shutil.copyfileobj(content, self.file)
             shutil.copystat(_DESCRIPTORS / str(old.fileno()), self.path)
             self.file.flush()
             os.fsync(self.file.fileno())
+
+    def _named(self) -> BinaryIO:
+        self._guard.watch()
+        return _named(self.path, self._mode)
 
     def take_after(self, place: Path) -> None:
         """Take the permissions of the file that will be replaced, and its owner as far as this process may."""

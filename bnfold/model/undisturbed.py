@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM") if hasattr(signal, name))
+"""What asks a process to end; and the alarm by which it is asked once more (`bnfold.cli.signals`)."""
 
 
 @contextmanager
@@ -35,16 +36,20 @@ class Closing:
     """Something that is called once: when it is done with, or else at the end of the process that made it.
 
     A signal may come between a block and what is to be done at its end, and then nothing else would.
+
+    Attributes:
+        close: what is called. Who makes something that is to be closed sets it `undisturbed`, and calls this whatever
+            comes of that.
     """
 
-    def __init__(self, close: Callable[[], None]) -> None:
-        self._close = close
+    def __init__(self) -> None:
+        self.close: Callable[[], None] | None = None
         self._process = os.getpid()
         atexit.register(self.__call__)
 
     def __call__(self) -> None:
         """Do it, undisturbed; but not in a process that was forked, whose files they are not."""
-        if os.getpid() == self._process:
+        if os.getpid() == self._process and self.close is not None:
             with undisturbed():
-                self._close()
+                self.close()
         atexit.unregister(self.__call__)

@@ -20,7 +20,7 @@ from bnfold.model.skeleton import Skeleton
 from bnfold.model.staging import Staged as Staged
 from bnfold.model.staging import target_errors
 from bnfold.model.streaming import segments, size_of
-from bnfold.model.undisturbed import Closing
+from bnfold.model.undisturbed import Closing, undisturbed
 
 
 @contextmanager
@@ -57,19 +57,13 @@ def staged(
     """
     made = _Made(model, base_dir, fresh, origin, Form.called(form), had_data)
     with target_errors(target):
-        place = Path(os.path.realpath(target))
-        if _is_open_already(target):
-            raise TargetError(f"'{target}' is what this process writes to already; name a file")
-        if place.is_dir():
-            raise TargetError(f"'{target}' is a folder; name a file in it")
-        if place.exists() and not place.is_file():
-            raise TargetError(f"'{target}' is a device or a pipe, which can not be replaced; name a file")
-        if place.exists() and not os.access(place, os.W_OK):
-            raise TargetError(f"'{target}' is read-only; name another file, or make it writable")
-        work = Staged(place, is_copy=not is_changed and has_form(model, made.form))
-        discard = Closing(work.discard)
+        place = _writable(target)
+    discard = Closing()
     try:
         with target_errors(target):
+            with undisturbed():
+                work = Staged(place, is_copy=not is_changed and has_form(model, made.form))
+                discard.close = work.discard
             content = _as_it_came(made, work) if work.is_copy else _changed(made, work)
             if work.data_file is not None and not _lies_where_it_is_named(target):
                 raise TargetError(
@@ -81,6 +75,24 @@ def staged(
         yield work
     finally:
         discard()
+
+
+def _writable(target: str | os.PathLike[str]) -> Path:
+    """The place of a target behind symbolic links, at which there is nothing that a model can not replace.
+
+    Raises:
+        TargetError: there is.
+    """
+    place = Path(os.path.realpath(target))
+    if _is_open_already(target):
+        raise TargetError(f"'{target}' is what this process writes to already; name a file")
+    if place.is_dir():
+        raise TargetError(f"'{target}' is a folder; name a file in it")
+    if place.exists() and not place.is_file():
+        raise TargetError(f"'{target}' is a device or a pipe, which can not be replaced; name a file")
+    if place.exists() and not os.access(place, os.W_OK):
+        raise TargetError(f"'{target}' is read-only; name another file, or make it writable")
+    return place
 
 
 def _is_open_already(target: str | os.PathLike[str]) -> bool:

@@ -13,6 +13,7 @@ import torch
 
 from bnfold.errors import TargetError, UsageError
 from bnfold.model.staging import replacing
+from bnfold.model.undisturbed import undisturbed
 from bnfold.torch.history import Epoch
 from bnfold.torch.scores import Score
 from bnfold.torch.state import Best
@@ -64,7 +65,7 @@ class Checkpoint:
             TargetError: the place can not be written to.
         """
         try:
-            with replacing(self.path) as file:
+            with undisturbed(), replacing(self.path) as file:  # torch makes an error of its own of what a signal raises
                 torch.save(_document(progress, self.identity), file)
         except (OSError, RuntimeError) as error:  # torch has its own words for a write that fails, and they help nobody
             cause = error if isinstance(error, OSError) else error.__context__

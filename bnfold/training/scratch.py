@@ -8,6 +8,7 @@ from functools import partial
 
 from bnfold.model.scratch_folder import ScratchFolder
 from bnfold.model.tensors import Array
+from bnfold.model.undisturbed import undisturbed
 from bnfold.runtime.arrays import Header, Stored
 from bnfold.runtime.rows import Rows, read_rows
 from bnfold.runtime.unpacking import packed_names, unpacked
@@ -34,8 +35,9 @@ class Scratch:
         if not packed:
             return stored
         if self._folder is None:
-            self._folder = ScratchFolder()
-            weakref.finalize(self, self._folder.close)
+            with undisturbed():
+                self._folder = ScratchFolder()
+                weakref.finalize(self, self._folder.close)
         self._tell(f"unpacking {stored.path}")
         return unpacked(stored, packed, self._folder.path)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ class Case:
         arguments: of the command line; paths are relative to the folder.
         prepare: makes the folder.
         targets: the models that it writes.
-        leaves: archives that it may leave where it is not done, for another call to go on from.
+        leaves: what it may leave besides: archives where it is not done, for another call to go on from, and reports.
+        keeps: on Ctrl-C it writes models of what it has by then, which are neither old nor new.
     """
 
     name: str
@@ -34,6 +36,11 @@ class Case:
     prepare: Callable[[Path], None]
     targets: tuple[str, ...] = ("out.onnx",)
     leaves: tuple[str, ...] = ()
+    keeps: bool = False
+
+    def ended_by(self, numbers: Sequence[signal.Signals]) -> Sequence[signal.Signals]:
+        """Those of some signals after which the targets are old or new."""
+        return [number for number in numbers if not self.keeps or number != signal.SIGINT]
 
 
 def network(seed: int, width: int = 48) -> ModelProto:
@@ -78,6 +85,11 @@ def _older(folder: Path, place: str = "out.onnx", form: str = "inline") -> None:
     bnfold.fold(network(0)).save(folder / place, form)
 
 
+def _reported(folder: Path) -> None:
+    _inline(folder)
+    (folder / "report.json").write_text("{}\n")
+
+
 def _with_data(folder: Path) -> None:
     _inline(folder)
     np.savez(folder / "data.npz", x=normal(8, 48, 5, 5, seed=2), u=normal(2, 256, seed=3))
@@ -113,6 +125,12 @@ CASES = (
         _elsewhere,
         ("out/m.folded.onnx",),
     ),
+    Case(
+        "fold with reports, of which one is there",
+        (*FOLD, "--json", "report.json", "--html", "report.html"),
+        _reported,
+        leaves=("report.json", "report.html"),
+    ),
     Case("insert", ("insert", "m.onnx", "-o", "out.onnx", "--include-classifier"), _inline),
     Case("calibrate", ("calibrate", "m.onnx", "--data", "data.npz", "-o", "out.onnx"), _with_data),
 )
@@ -134,6 +152,7 @@ TRAIN = Case(
     _training,
     ("out.onnx", "out.folded.onnx"),
     ("out.checkpoint",),
+    keeps=True,
 )
 
 MANY = Case(
