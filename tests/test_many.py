@@ -239,6 +239,8 @@ def test_an_interrupt_ends_all_and_says_what_is_done(folder: Path, to_all: bool)
     assert process.returncode == 130
     assert err == "bnfold: interrupted; 1 of 3 models are done\n"
     assert out.splitlines()[-1] == "1 of 3 models written to out, 2 of 2 BatchNormalizations folded"
+    assert out.count("not done") == 2
+    assert "failed" not in out, "nothing is wrong with these two"
     assert names(folder / "out") == ["mlp.folded.onnx"]
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+SIGNALLED = 128
+"""Exit statuses from here on tell of a signal: all was interrupted, and nothing is wrong with the model."""
+
+
 class Entry(NamedTuple):
     """What came of one model.
 
@@ -34,6 +38,13 @@ class Entry(NamedTuple):
     def written(self) -> str | None:
         """Where its result is, None where there is none."""
         return self.document["output"] if self.document else None
+
+    @property
+    def shortfall(self) -> str:
+        """Why there is no result, in a word or two."""
+        if self.status >= SIGNALLED:
+            return "not done"
+        return "not written" if self.document else "failed"
 
     @property
     def folded(self) -> int:
@@ -142,7 +153,7 @@ def _place(entry: Entry, folder: str | None) -> str | Text:
 
     if entry.written is not None:
         return entry.written if folder is None else PurePath(entry.written).name
-    return Text("not written" if entry.document else "failed", "red")
+    return Text(entry.shortfall, "red")
 
 
 def _summary(entries: Sequence[Entry], folder: str | None) -> str:

@@ -56,7 +56,7 @@ def _error(entry: Entry) -> Number:
 def _place(entry: Entry) -> Markup:
     if entry.written is not None:
         return tag("code", entry.written)
-    return tag("span", "not written" if entry.document else "failed", class_="bad")
+    return tag("span", entry.shortfall, class_="bad")
 
 
 def _wrong(entries: Sequence[Entry]) -> Section | None:
