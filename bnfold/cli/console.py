@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnfold.errors import TargetError, UsageError
+from bnfold.model.temporary import try_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,8 +63,7 @@ def refuse_unwritable(*targets: str | Path | None) -> None:
         if _is_device(target):
             continue
         try:
-            with tempfile.TemporaryFile(dir=target.parent):
-                pass
+            try_folder(target.parent)
         except OSError as error:
             raise TargetError(f"'{target}' can not be written: {error.strerror}") from error
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bnfold.model.guarding import Guard
+from bnfold.model.undisturbed import undisturbed
 
 try:
     import fcntl
@@ -146,6 +147,20 @@ class Temporary:
                 self.path.unlink()
         with suppress(OSError):  # what could not be written before
             self.file.close()
+
+
+def try_folder(folder: Path) -> None:
+    """Make a file in a folder, and leave none.
+
+    Raises:
+        OSError: none can be made there.
+    """
+    guard = Guard(folder)
+    with undisturbed():
+        with guard.closed_on_errors():
+            made = Temporary(Path(f"{stem_for(folder / 'tried')}.model{SUFFIX}"), guard)
+        made.close()
+        guard.close()
 
 
 def lock(file: BinaryIO, *, waits: bool = True) -> None:
