@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from command_line import bnfold_process
+from versions import SETS
 
 from bnfold import __version__
 
@@ -137,6 +138,14 @@ def test_there_is_one_for_every_change_and_one_for_a_tag() -> None:
     triggers = {path.stem: loaded(path)[True] for path in WORKFLOWS}  # YAML 1.1 reads `on` as true
     assert set(triggers["ci"]) == {"push", "pull_request"}
     assert triggers["release"] == {"push": {"tags": ["v*"]}}
+
+
+def test_ci_runs_all_tests_with_each_set_of_versions() -> None:
+    job = loaded(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["versions"]
+    assert job["steps"][-1]["run"] == 'python tests/versions.py "$VERSIONS" --whole'
+    assert job["steps"][-1]["env"] == {"VERSIONS": "${{ matrix.set }}"}
+    found = [each.python if each.name.startswith("newest") else each.name for each in SETS]
+    assert job["strategy"]["matrix"]["set"] == found
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
