@@ -114,7 +114,7 @@ def _show_all() -> None:
 def judged(command: Callable[[], object]) -> tuple[int, str]:
     """Run a command, and turn what it raises into an exit status and a sentence; a fault of bnfold's own is traced."""
     try:
-        _unwrapped(command)
+        command()
     except typer.Exit as asked:
         return asked.exit_code, ""
     except (DifferenceFound, NormalizationsStayed) as error:
@@ -124,31 +124,28 @@ def judged(command: Callable[[], object]) -> tuple[int, str]:
     except MemoryError:
         return BAD_INPUT, "there is not enough memory for this model"
     except (KeyboardInterrupt, Ended) as ended:
-        status, how = _ending(ended)
-        return status, f"{how}; nothing was written"
+        return _interrupted(ended)
     except OSError as error:
         if error.errno not in FULL:
             return _fault()
         return BAD_INPUT, f"what is to be shown can not be written: {error.strerror}"
-    except Exception:  # noqa: BLE001 (the one place: whatever else arrives here is a fault of bnfold's own)
-        return _fault()
+    except Exception as error:  # noqa: BLE001 (the one place: whatever else arrives here is a fault of bnfold's own)
+        signalled = _signal_behind(error)
+        return _interrupted(signalled) if signalled is not None else _fault()
     return 0, ""
 
 
-def _unwrapped(command: Callable[[], object]) -> None:
-    """Run a command; what a signal raises stays that where Python, or code in C, makes another error of it.
+def _signal_behind(error: BaseException) -> KeyboardInterrupt | Ended | None:
+    """What a signal has raised, if Python or code in C made this error of it: until 3.12 the making of a class does."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, KeyboardInterrupt | Ended):
+        cause = cause.__cause__
+    return cause
 
-    Until Python 3.12 the making of a class does, as many are made while bnfold is imported.
-    """
-    try:
-        command()
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, KeyboardInterrupt | Ended):
-                raise cause from None
-            cause = cause.__cause__
-        raise
+
+def _interrupted(ended: KeyboardInterrupt | Ended) -> tuple[int, str]:
+    status, how = _ending(ended)
+    return status, f"{how}; nothing was written"
 
 
 def _ending(ended: KeyboardInterrupt | Ended) -> tuple[int, str]:

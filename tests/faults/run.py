@@ -19,7 +19,6 @@ import signal
 import sys
 import tempfile
 import time
-import weakref
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -89,7 +88,7 @@ def begin(case: Case, folder: Path, prepare: Callable[[], None] = lambda: None) 
         return child
     try:
         os.setsid()
-        forget()
+        atexit._clear()  # what the process that this is forked from has to do at its end
         os.chdir(folder)
         tempfile.tempdir = str(made_beside(folder))
         for stream, ending in ((1, "out"), (2, "err")):
@@ -101,13 +100,6 @@ def begin(case: Case, folder: Path, prepare: Callable[[], None] = lambda: None) 
         leave(ended.code if isinstance(ended.code, int) else 1)
     finally:
         os._exit(99)
-
-
-def forget() -> None:
-    """Let the end of a process be its own: what the one that it was forked from has to do then is not its affair."""
-    atexit._clear()
-    weakref.finalize._registry.clear()  # type: ignore[attr-defined]
-    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
 
 
 def kill_all(child: int) -> None:
