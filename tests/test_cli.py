@@ -128,6 +128,14 @@ def test_a_model_in_which_nothing_folds_is_written_as_it_came_in(run: Run, tmp_p
     assert (tmp_path / "m.folded.onnx").read_bytes() == path.read_bytes()
 
 
+def test_a_name_that_is_the_code_of_an_emoji_is_shown_as_it_is(run: Run, tmp_path: Path) -> None:
+    model = seen_wire()
+    model.graph.node[1].name = "block:x:norm"
+    path = saved(model, tmp_path / "a:x:b.onnx")
+    outcome = run("fold", "--no-check", path, "-o", tmp_path / ":smile:.onnx")
+    assert re.search(r"^a:x:b.onnx: 0 of 1 .*\n  stays block:x:norm: (.|\n)*^wrote .*:smile:.onnx$", outcome.out, re.M)
+
+
 def test_strict_tells_by_its_status_that_something_stays(run: Run, path: Path, tmp_path: Path) -> None:
     stays = saved(seen_wire(), tmp_path / "stays.onnx")
     assert run("fold", "--strict", stays).status == 1

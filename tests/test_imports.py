@@ -1,5 +1,6 @@
 """What a command imports is what it costs before it does anything: counted, as a clock can not be trusted."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from bnfold.cli.commands import SUMMARIES
 
 HEAVY = {"onnx", "numpy", "onnxruntime", "torch", "google.protobuf", "ml_dtypes", "pydantic"}
 PARALLEL = {"multiprocessing", "concurrent.futures", "asyncio"}
+THREADS = Path("/proc/self/task")
 DRAWING = {"rich.markdown", "rich.traceback", "rich.syntax", "rich.progress", "pygments"}
 
 wants_pydantic = tuple(map(int, version("typer").split(".")[:2])) >= (0, 29)
@@ -62,6 +64,27 @@ def test_a_fold_without_a_check_imports_nothing_to_run_to_draw_or_to_share_work(
     modules = imported("fold", path, "--no-check")
     assert not modules & (PARALLEL | DRAWING | {"onnxruntime", "torch", "bnfold.runtime", "bnfold.checking"})
     assert (path.parent / "m.folded.onnx").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--json", "-"]], ids=["text", "document"])
+def test_a_fold_into_a_pipe_imports_no_rich_where_nothing_is_styled(path: Path, options: list[str]) -> None:
+    modules = imported("fold", path, "--no-check", *options)
+    assert not {name for name in modules if name.split(".")[0] in {"rich", "pygments"}}
+
+
+@pytest.mark.skipif(not THREADS.is_dir(), reason="needs a system that lists the threads of a process")
+@pytest.mark.parametrize("command", [["fold", "--no-check"], ["inspect"]], ids=["fold", "inspect"])
+def test_what_multiplies_no_matrices_has_no_threads_for_it(path: Path, command: list[str]) -> None:
+    script = f"""
+import atexit, os, sys
+atexit.register(lambda: print("threads:", len(os.listdir({str(THREADS)!r})), "numpy" in sys.modules))
+from bnfold.cli import main
+main()
+"""
+    call = [sys.executable, "-c", script, *command, str(path)]
+    variables = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(call, capture_output=True, text=True, check=True, env=variables)
+    assert done.stdout.endswith("threads: 1 True\n")
 
 
 @needs_light_typer

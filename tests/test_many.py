@@ -227,6 +227,26 @@ def test_a_process_that_dies_is_the_failure_of_its_model(folder: Path, killed_by
     assert out.splitlines()[-1] == "2 of 3 models written to out, 8 of 8 BatchNormalizations folded"
 
 
+def test_a_process_lets_go_of_a_large_graph_before_the_next_one(tmp_path: Path) -> None:
+    nodes = " ".join(f"v{k + 1} = Relu(v{k})" for k in range(40_000))
+    onnx.save(graph_model(f"(float[2] v0) => (float[2] v40000) {{ {nodes} }}"), tmp_path / "m.onnx")
+    script = """
+import gc
+from bnfold.cli.main import RARELY
+from bnfold.cli.worker import _folded, forget
+from bnfold.model.graph import Node
+gc.set_threshold(RARELY)
+_folded({"models": ["m.onnx"], "output": "o.onnx", "check": False, "json": "-"})
+for _ in range(2):
+    print(sum(isinstance(each, Node) for each in gc.get_objects()))
+    forget()
+"""
+    call = [sys.executable, "-c", script]
+    left = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+    assert int(left[0]) >= 40_000, "each knows its neighbours, so that counting references does not tell"
+    assert left[1] == "0"
+
+
 @needs_fifo
 @pytest.mark.parametrize("to_all", [False, True], ids=["kill", "terminal"])
 def test_an_interrupt_ends_all_and_says_what_is_done(folder: Path, to_all: bool) -> None:

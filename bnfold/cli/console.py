@@ -12,10 +12,7 @@ from bnfold.errors import TargetError, UsageError
 from bnfold.model.temporary import try_folder
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-UNWRAPPED = 10_000
-"""Columns of what is no terminal: a name that is looked for with grep stands on one line."""
+    from bnfold.report.console import Console
 
 
 def protect(files: Iterable[Path], *targets: str | Path | None) -> None:
@@ -84,7 +81,10 @@ def look_at_reports(*targets: str | None, made: str | None = None) -> None:
 
 def open_console(*, quiet: bool = False) -> Console:
     """The console on stdout; a quiet one where stdout is for a document."""
+    if quiet or not sys.stdout.isatty():
+        from bnfold.cli.piped import Piped
+
+        return Piped(quiet=quiet)
     from bnfold.cli.screen import Screen
 
-    width = None if sys.stdout.isatty() else UNWRAPPED
-    return Screen(quiet=quiet, highlight=False, soft_wrap=True, width=width)
+    return Screen(highlight=False, emoji=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnfold.cli import options as shared
+from bnfold.cli.blas import let_blas_take
 from bnfold.cli.console import files_of, look_at_reports, open_console, protect
 from bnfold.cli.pages import runs_of
 from bnfold.cli.progress import showing_progress
@@ -17,10 +18,9 @@ from bnfold.errors import DifferenceFound
 from bnfold.report.clock import Clock
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from bnfold.checking import CheckReport
     from bnfold.folding.fold import FoldResult
+    from bnfold.report.console import Console
 
 Only = Annotated[
     list[str] | None,
@@ -86,6 +86,8 @@ def fold(
     model, target = models[0], target_of(models[0], output, out_dir)
     refuse_pipe(model, is_named=bool(output), is_checked=check)
     look_at_reports(json, html, made=out_dir)
+    if not (check or shape):
+        let_blas_take(1)
     from bnfold import report as reports
     from bnfold.folding.fold import fold as fold_model
     from bnfold.folding.options import Options
@@ -126,10 +128,10 @@ def _write(
     """Write the result, unless the check fails; the report, None when nothing was to prove."""
     is_copy = result.is_as_it_came(form)
     if is_copy and how is not None:
-        console.print("nothing folds: the model is written as it came in, byte for byte")
+        console.print("nothing folds: the model is written as it came in, byte for byte", markup=False)
     if not result and not is_copy:
         place = "in a data file beside it" if form == "external" else "in its own file"
-        console.print(f"nothing folds: the model is written with its weights {place}")
+        console.print(f"nothing folds: the model is written with its weights {place}", markup=False)
     if how is not None and not is_copy:
         return write_proved(console, result, target, model, how, form=form)
     write(console, result, target, form)

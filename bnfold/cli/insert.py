@@ -18,11 +18,10 @@ from bnfold.errors import DifferenceFound
 from bnfold.report.clock import Clock
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from bnfold.checking import CheckReport
     from bnfold.inserting.batches import Batches
     from bnfold.inserting.insert import InsertResult
+    from bnfold.report.console import Console
 
 
 def insert(

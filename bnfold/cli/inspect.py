@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bnfold.cli import options as shared
+from bnfold.cli.blas import let_blas_take
 from bnfold.cli.console import look_at_reports, open_console, protect
 from bnfold.cli.progress import showing_progress
 from bnfold.cli.targets import refuse_reading_again
@@ -14,6 +15,7 @@ def inspect(
     model: shared.Model, freeze_initializers: shared.Freeze = False, json: shared.Json = None, html: shared.Html = None
 ) -> None:
     """Show every affine of a graph: what `fold` would do with it, and why."""
+    let_blas_take(1)
     from bnfold import report as reports
     from bnfold.api import inspect as inspect_model
 

@@ -25,9 +25,9 @@ DIFFERENT, BAD_INPUT, OWN_FAULT, INTERRUPTED = 1, 2, 3, 130
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 """What stdout and stderr say when they can take no more. Whatever writes to files has its own words for it."""
 
-RARELY = 1_000_000
+RARELY = 10_000_000
 """How many more objects there are before Python looks for cycles among them. The view of a graph is many objects that
-live as long as the process: by default, a tenth of the time of a large fold goes into looking at them over and over."""
+live as long as the process: by default, a quarter of the time of a large fold goes into looking at them again."""
 
 app = typer.Typer(
     name="bnfold",
@@ -71,6 +71,7 @@ def run() -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may be of any script, the terminal of another
     gc.set_threshold(RARELY)
+    gc.enable()
     status: int | None = None
     try:
         with heard():

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bnfold.cli.blas import let_blas_take
 from bnfold.cli.fold import fold
-from bnfold.cli.main import judged
+from bnfold.cli.main import RARELY, judged
 from bnfold.cli.signals import ask, insisting, interrupt
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+
+
+MANY = 150_000
+"""How many objects have to be left before Python looks for cycles among them: that takes as long as a small fold."""
 
 
 class Outcome(NamedTuple):
@@ -37,11 +43,13 @@ def work(link: Connection, threads: int) -> None:
 
     Args:
         link: gives the arguments of `bnfold.cli.fold.fold`.
-        threads: how many onnxruntime may take.
+        threads: how many onnxruntime may take, and numpy.
     """
     from bnfold.runtime.threads import THREADS_VARIABLE
 
     os.environ.setdefault(THREADS_VARIABLE, str(threads))
+    let_blas_take(threads)
+    gc.set_threshold(RARELY)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal sends it to all, and the first process decides
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -51,6 +59,7 @@ def work(link: Connection, threads: int) -> None:
             while True:
                 signal.signal(signal.SIGTERM, _interrupt)
                 link.send(_folded(link.recv()))
+                forget()
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         return
 
@@ -60,6 +69,12 @@ def _folded(arguments: dict[str, Any]) -> Outcome:
     with redirect_stdout(document), redirect_stderr(log):
         status, sentence = judged(lambda: fold(**arguments))
     return Outcome(status, sentence, document.getvalue(), log.getvalue())
+
+
+def forget() -> None:
+    """Let the graph of a large model be gone before there is that of the next one."""
+    if gc.get_count()[0] > MANY:
+        gc.collect()
 
 
 def _interrupt(*_: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,9 @@ from bnfold.cli.options import form_of
 from bnfold.cli.progress import showing_progress
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from bnfold.checking import CheckReport
     from bnfold.model.savable import Savable
+    from bnfold.report.console import Console
 
 AS_IT_CAME = form_of(None)
 
@@ -33,7 +32,9 @@ def write(console: Console, result: Savable, target: Path, form: str = AS_IT_CAM
     _remark(console, remarks)
 
 
-def _remark(console: Console, remarks: Iterable[str]) -> None:
+def _remark(console: Console, remarks: Sequence[str]) -> None:
+    if not remarks:
+        return
     from rich.markup import escape
 
     for remark in remarks:

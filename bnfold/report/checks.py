@@ -12,12 +12,12 @@ from bnfold.checking.ulps import describe_ulps
 from bnfold.runtime import describe_placement
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.text import Text
 
     from bnfold.checking import CheckReport, Comparison, OutputComparison
     from bnfold.checking.location import Location
     from bnfold.checking.truth import Truth
+    from bnfold.report.console import Console
     from bnfold.report.tables import Cell
 
 

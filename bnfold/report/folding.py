@@ -6,22 +6,26 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from bnfold.folding.fold import FoldResult
     from bnfold.folding.inspection import AffineInfo, Inspection
     from bnfold.folding.rounds import Settlement
+    from bnfold.report.console import Console
 
 
 def fold_text(console: Console, result: FoldResult, *, name: str) -> None:
     """What was folded, what stayed and why, and remarks."""
-    from rich.markup import escape
-
     total = Counter(folded.op_type for folded in result.folded)
     normalizations = total.pop("BatchNormalization", 0)
     summary = f"{name}: {normalizations} of {normalizations + len(result.kept)} BatchNormalizations folded"
     others = ", ".join(f"{count} {op_type}" for op_type, count in sorted(total.items()))
-    console.print(escape(summary + (f", and {others}" if others else "")))
+    console.print(summary + (f", and {others}" if others else ""), markup=False)
+    if result.kept or result.settled or result.remarks:
+        _details(console, result)
+
+
+def _details(console: Console, result: FoldResult) -> None:
+    from rich.markup import escape  # as late: most models in a pipe do without
+
     for kept in result.kept:
         console.print(f"  [yellow]stays[/] {escape(kept.node)}: {escape(kept.reason)} \\[{kept.code}]")
     for settled in result.settled:

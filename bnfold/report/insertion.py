@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
-
     from bnfold.inserting.calibrate import CalibrateResult
     from bnfold.inserting.estimates import Calibrated
     from bnfold.inserting.insert import Inserted, InsertResult
     from bnfold.inserting.sites import Skipped
+    from bnfold.report.console import Console
 
 
 def insert_text(console: Console, result: InsertResult, *, name: str) -> None:

@@ -11,8 +11,9 @@ from bnfold._version import __version__
 from bnfold.report.documents import SCHEMA
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.text import Text
+
+    from bnfold.report.console import Console
 
 
 SIGNALLED = 128

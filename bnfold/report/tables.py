@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.text import Text
+
+    from bnfold.report.console import Console
 
 Cell: TypeAlias = "str | Text"
 

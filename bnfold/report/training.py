@@ -10,8 +10,7 @@ from bnfold._version import __version__
 from bnfold.report.documents import SCHEMA, check_json
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from bnfold.report.console import Console
     from bnfold.torch.history import Epoch, Step
     from bnfold.torch.scores import Score
     from bnfold.training.result import TrainResult
