@@ -5,8 +5,9 @@
     python benchmarks/inference.py --only resnet --batch 1 32   # what has that in its name
     python benchmarks/inference.py --provider cuda              # status 2 where there is no device
 
-Measured are models/*.onnx, those of the folder that BNFOLD_MODELS names, and what architectures.py builds. What the
-results hold already, from the same version of bnfold, is not measured again without --again.
+Measured are models/*.onnx, those of the folder that BNFOLD_MODELS names, those whose files leave the weights out once
+more with weights (inference_weights.py), and what architectures.py builds. What the results hold already, from the
+same version of bnfold, is not measured again without --again.
 
 All forms of a network run in turns in one process (inference_timing.py). A cell reads `0.84 (0.82-0.86)`: the form's
 time over the original's, both of the same round, median and quartiles; below 1 is faster. "Again" is the original once
@@ -31,6 +32,7 @@ from inference_forms import AGAIN, BOUND, ORIGINAL, affines, forms_of, operators
 from inference_peers import make_peers, peer_versions
 from inference_results import Row, is_measured, quartiles, read, versions, write
 from inference_timing import interleaved
+from inference_weights import filled
 from onnx import ModelProto
 
 import bnfold
@@ -86,8 +88,8 @@ def _options() -> argparse.Namespace:
 
 def default_models(architectures: Path) -> list[Path]:
     """What is measured when nothing is named, as far as it is there; the architectures are built where they are not."""
-    folders = (ROOT / "models", SHARED)
-    return [path for folder in folders for path in sorted(folder.glob("*.onnx"))] + _architectures(architectures)
+    paths = [path for folder in (ROOT / "models", SHARED) for path in sorted(folder.glob("*.onnx"))]
+    return [*paths, *filled(paths, architectures), *_architectures(architectures)]
 
 
 def _architectures(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 from support import ROOT, graph_model, normal, op_types, run_ort, statistics
 from support import feeds_for as some_feeds
 
@@ -24,6 +24,7 @@ from inference_feeds import difference, feeds_for
 from inference_forms import affines, bound, forms_of
 from inference_results import Row, read, versions, write
 from inference_timing import LEAST_OPENINGS, LEAST_ROUNDS, OPENINGS, interleaved
+from inference_weights import filled
 
 MLP = ROOT / "models" / "mlp.onnx"
 SOURCE = ROOT / "models" / "source_cnn_same.onnx"
@@ -49,6 +50,35 @@ def mixed() -> ModelProto:
 
 def row(form: str, off: float | None = 0.0) -> Row:
     return Row("m", 1, "cpu", form, (0.9, 1.0, 1.1), (0.9, 1.0, 1.1), nodes=3, affines=1, off=off)
+
+
+# --- The models ---
+
+
+def test_a_model_that_leaves_its_weights_out_is_there_with_weights_too(tmp_path: Path) -> None:
+    text = """(float[1, 3, 5, 5] x) => (float[1, 4, 3, 3] y) {
+      W = ConstantOfShape <value: tensor = float[1] {0.02}> (shape)
+      y = Conv (x, W)
+    }"""
+    bare = graph_model(text, shape=np.array([4, 3, 3, 3]))
+    onnx.save(bare, tmp_path / "bare8.onnx")
+    bare.ir_version = 3  # every initializer is an input, too
+    bare.graph.input.append(helper.make_tensor_value_info("shape", TensorProto.INT64, [4]))
+    onnx.save(bare, tmp_path / "bare3.onnx")
+    onnx.save(mixed(), tmp_path / "other.onnx")
+    paths = sorted(tmp_path.glob("*.onnx"))
+    made = list(filled(paths, tmp_path / "made"))
+    assert [path.name for path in made] == ["bare3_with_weights.onnx", "bare8_with_weights.onnx"]
+    for path in made:
+        model = onnx.load(path)
+        assert op_types(model) == ["Conv"]
+        assert len(np.unique(numpy_helper.to_array(model.graph.initializer[-1]))) == 4 * 3 * 3 * 3
+        onnx.checker.check_model(model)
+        assert np.isfinite(run_ort(model, {"x": normal(1, 3, 5, 5)})[0]).all()
+    before = [path.read_bytes() for path in made]
+    for path in made:
+        path.unlink()
+    assert [path.read_bytes() for path in filled(paths, tmp_path / "made")] == before, "the same each time"
 
 
 # --- The forms ---

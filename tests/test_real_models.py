@@ -1,5 +1,6 @@
 """Real models, ours and those of the folder that BNFOLD_MODELS names: what folds, what stays, and the proof of each."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import ModelProto, helper, numpy_helper
-from support import MODELS, REAL_MODELS, Array, needs_real_models, passes_checker
+from onnx import ModelProto, helper
+from support import MODELS, REAL_MODELS, ROOT, Array, needs_real_models, passes_checker
 
 import bnfold
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from inference_weights import with_weights
 
 # BatchNormalizations there are, and how many of them the mathematics leaves.
 OURS = {
@@ -95,33 +100,13 @@ def test_no_affine_is_left_as_a_batch_normalization_where_none_is_wanted(name: s
 
 
 def alive(model: ModelProto) -> ModelProto:
-    """The model with a random tensor in place of every ConstantOfShape, and no softmax that would hide a difference."""
-    rng = np.random.default_rng(0)
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    normalized = {name for node in model.graph.node if node.op_type == "BatchNormalization" for name in node.input[1:]}
-    kept = []
-    for node in model.graph.node:
+    """The model with weights, and no softmax that would hide a difference."""
+    filled = with_weights(model)
+    for node in filled.graph.node:
         if node.op_type == "Softmax":
             node.op_type = "Identity"
             del node.attribute[:]
-        if node.op_type != "ConstantOfShape":
-            kept.append(node)
-            continue
-        values = random_tensor(tuple(constants[node.input[0]]), rng, parameter=node.output[0] in normalized)
-        model.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
-        if model.ir_version < 4:
-            model.graph.input.append(helper.make_tensor_value_info(node.output[0], 1, values.shape))
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-    return model
-
-
-def random_tensor(shape: tuple[int, ...], rng: np.random.Generator, *, parameter: bool) -> Array:
-    """Numbers that keep activations near one: variances and scales near one, weights by fan-in (He)."""
-    if parameter or len(shape) < 2:
-        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    fan_in = max(1, int(np.prod(shape[1:])))
-    return np.asarray(rng.standard_normal(shape) * np.sqrt(2 / fan_in), np.float32)
+    return filled
 
 
 @needs_real_models
