@@ -24,6 +24,8 @@ RESULTS = Path(__file__).parent / "results"
 AUTHOR = "written by benchmarks/performance_report.py"
 NOTHING = "Not measured yet.\n"
 Key: TypeAlias = Literal["run_ratio", "open_ratio"]
+Run: TypeAlias = tuple[str, int, str]
+"""Model, batch and provider."""
 CLOSE = 0.02
 """How far a result may be from its bound, over the original's time, to count as at it."""
 
@@ -94,10 +96,11 @@ def inference(found: Inference) -> Iterator[str]:
     """Where it was measured, how many models are at the bound, and two tables: running and opening."""
     versions = ", ".join(f"{tool} {number}" for tool, number in found["versions"].items())
     yield f"{found['date']}, {found['machine']}; {versions}.\n\n"
-    rows: dict[tuple[str, int, str], dict[str, Row]] = {}
+    rows: dict[Run, dict[str, Row]] = {}
     for row in map(row_of, found["rows"]):
         rows.setdefault((row.model, row.batch, row.provider), {})[row.form] = row
     yield _summary(list(rows.values()))
+    yield from _further(rows)
     forms = list(dict.fromkeys(form for row in rows.values() for form in row if form != "original"))
     yield from _table("run", rows, forms, "run_ratio")
     yield "\nOpening a session:\n\n"
@@ -106,8 +109,8 @@ def inference(found: Inference) -> Iterator[str]:
 
 def _summary(rows: Sequence[Mapping[str, Row]]) -> str:
     ours = [row["bnfold"] for row in rows]
-    both = [(row["bnfold"].run_ratio[1], row["bound"].run_ratio[1]) for row in rows if "bound" in row]
-    close, slower = sum(one <= bound + CLOSE for one, bound in both), sum(one > 1 + CLOSE for one, _ in both)
+    both = [row for row in rows if "bound" in row]
+    close, slower = sum(map(_is_close, both)), sum(row["bnfold"].run_ratio[1] > 1 + CLOSE for row in both)
     furthest = max((row.off or 0.0 for row in ours), default=0.0)
     return (
         f"Of {len(both)} models with a bound, bnfold's result is at it or below, within {CLOSE:.0%} of the original's "
@@ -116,9 +119,23 @@ def _summary(rows: Sequence[Mapping[str, Row]]) -> str:
     )
 
 
-def _table(
-    title: str, rows: Mapping[tuple[str, int, str], Mapping[str, Row]], forms: Sequence[str], key: Key
-) -> Iterator[str]:
+def _further(rows: Mapping[Run, Mapping[str, Row]]) -> Iterator[str]:
+    """The models that are not at the bound, with what is left in them."""
+    yield "| not at the bound | bnfold | bound | affines before | left |\n|---|---:|---:|---:|---:|\n"
+    for (model, batch, provider), row in rows.items():
+        if "bound" not in row or _is_close(row):
+            continue
+        ratios = (f"{row[form].run_ratio[1]:.2f}" for form in ("bnfold", "bound"))
+        counts = (str(row[form].affines) for form in ("original", "bnfold"))
+        yield f"| {model}, {batch}, {provider} | {' | '.join((*ratios, *counts))} |\n"
+    yield "\n"
+
+
+def _is_close(row: Mapping[str, Row]) -> bool:
+    return row["bnfold"].run_ratio[1] <= row["bound"].run_ratio[1] + CLOSE
+
+
+def _table(title: str, rows: Mapping[Run, Mapping[str, Row]], forms: Sequence[str], key: Key) -> Iterator[str]:
     """A row per model, batch and provider, a column per form; medians."""
     yield f"| {title} | {' | '.join(forms)} |\n|---|{'---:|' * len(forms)}\n"
     for (model, batch, provider), row in rows.items():

@@ -257,10 +257,11 @@ INFERENCE = {
             "run_ratio": [run - 0.1, run, run + 0.1],
             "open_ratio": [1.0, 1.0, 1.0],
             "nodes": 3,
-            "affines": 0,
+            "affines": 3 if form == "original" else 1,
             "off": None if form == "bound" else 1e-7,
         }
-        for model, form, run in [("m", "bnfold", 0.9), ("m", "bound", 0.89), ("n", "bnfold", 1.05), ("n", "bound", 0.8)]
+        for model, ours, bound in [("m", 0.9, 0.89), ("n", 1.05, 0.8)]
+        for form, run in {"original": 1.0, "bnfold": ours, "bound": bound}.items()
     ],
 }
 
@@ -281,6 +282,9 @@ def test_the_page_that_is_written_is_up_to_date_until_the_results_change(results
     assert _report("--write", page, folder) == 0
     written = page.read_text(encoding="utf-8")
     assert "| m, 1, cpu | 0.90 | 0.89 |" in written
+    assert "| left |\n|---|---:|---:|---:|---:|\n| n, 1, cpu | 1.05 | 0.80 | 3 | 1 |\n\n" in written, (
+        "m is at its bound"
+    )
     assert "within 2% of the original's time, in 1; it is slower than the original by more than 2% in 1." in written
 
 

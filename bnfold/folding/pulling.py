@@ -53,7 +53,8 @@ class PullAttempt(Attempt):
         """
         wire = request.wire
         # What stays may stay anywhere on the way, so that it matters where exactly the way ends.
-        refusal = (None if self.manner.leaving else self.context.remembered(wire)) or refuse_wire(wire)
+        remembered = None if self.manner.leaving else self.context.remembered(wire)
+        refusal = remembered or self.context.seen_by_others(wire)
         if wire in self.context.state.residuals:
             raise Blocked(_refuse_residual(wire), request, final=True)
         if refusal is not None or wire.producer is None:

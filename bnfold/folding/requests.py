@@ -49,6 +49,9 @@ class Context(Protocol):
     def remembered(self, wire: Value) -> Refusal | None:
         """Why no map at all can be pulled up that wire, if an earlier attempt found out."""
 
+    def seen_by_others(self, wire: Value) -> Refusal | None:
+        """Why no map can be pulled up that wire, as the graph stands: see `bnfold.folding.pulling.refuse_wire`."""
+
     def protected(self, node: Node) -> Refusal | None:
         """Why the caller wants the node left as it is, if that is so."""
 

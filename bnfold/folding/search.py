@@ -22,7 +22,7 @@ from bnfold.folding.cost import Price, saved_by
 from bnfold.folding.options import Options
 from bnfold.folding.outcomes import outcome_of
 from bnfold.folding.plan import Plan, Settled
-from bnfold.folding.pulling import PullAttempt
+from bnfold.folding.pulling import PullAttempt, refuse_wire
 from bnfold.folding.pushing import PushAttempt
 from bnfold.folding.requests import Blocked, Manner, Request, named
 from bnfold.folding.residuals import depths, formed, manners
@@ -85,6 +85,7 @@ class _Search:
         self.settled: list[Settled] = []
         self.state = State()
         self._blocked: dict[Value, Refusal] = {}
+        self._seen: dict[Value, Refusal | None] = {}
         self.folds = 0
 
     def operator(self, node: Node) -> Operator:
@@ -100,6 +101,12 @@ class _Search:
     def remembered(self, wire: Value) -> Refusal | None:
         """Why no map at all can be pulled up that wire, if an earlier attempt found out."""
         return self._blocked.get(wire)
+
+    def seen_by_others(self, wire: Value) -> Refusal | None:
+        """Why no map can be pulled up that wire, as the graph stands; found out once, since it may have many readers."""
+        if wire not in self._seen:
+            self._seen[wire] = refuse_wire(wire)
+        return self._seen[wire]
 
     def protected(self, node: Node) -> Refusal | None:
         """Why the caller wants the node left as it is, if that is so."""
