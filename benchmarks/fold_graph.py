@@ -43,6 +43,27 @@ class Graph:
         self._tensors.append(numpy_helper.from_array(values, name) if self._data is None else self._put(values, name))
         return self.node("Conv", x, name, kernel_shape=[3, 3], pads=pads)
 
+    def weight(self, *shape: int) -> str:
+        """Numbers for a node's input, He by fan-in."""
+        name = f"weight{len(self._nodes)}"
+        values = self._rng.standard_normal(shape, dtype=np.float32) * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+        self._tensors.append(numpy_helper.from_array(values, name))
+        return name
+
+    def split(self, x: str, number: int) -> list[str]:
+        """So many pieces of the channels, all as long."""
+        name = f"split{len(self._nodes)}"
+        pieces = [f"{name}_{k}" for k in range(number)]
+        sizes = numpy_helper.from_array(np.full(number, self._channels), f"{name}_sizes")
+        self._tensors.append(sizes)
+        self._nodes.append(helper.make_node("Split", [x, sizes.name], pieces, name, axis=1))
+        return pieces
+
+    @property
+    def last(self) -> str:
+        """The output of the node that was added last."""
+        return self._nodes[-1].output[0]
+
     def normal(self, x: str) -> str:
         """A BatchNormalization."""
         names = [f"{name}{len(self._nodes)}" for name in STATISTICS]
@@ -58,7 +79,7 @@ class Graph:
     def save(self, path: Path, channels: int | None = None, image: int = IMAGE) -> None:
         """Write it; the last node's output is the graph's, of that many channels, height and width."""
         x = _value("x", self._channels, IMAGE)
-        y = _value(self._nodes[-1].output[0], channels or self._channels, image)
+        y = _value(self.last, channels or self._channels, image)
         graph = helper.make_graph(self._nodes, path.stem, [x], [y], self._tensors)
         model = helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
         path.write_bytes(model.SerializeToString())

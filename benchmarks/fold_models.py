@@ -95,6 +95,50 @@ def readers(argument: str, path: Path) -> None:
     graph.save(path, channels=8 * number, image=IMAGE - 2)
 
 
+def pushed(argument: str, path: Path) -> None:
+    """As many branches Sigmoid-BatchNormalization, one Concat of them, and a Conv, which takes all maps in."""
+    graph, number = _met(int(argument))
+    graph.node("Conv", graph.last, graph.weight(8, 8 * number, 1, 1), kernel_shape=[1, 1])
+    graph.save(path)
+
+
+def merged(argument: str, path: Path) -> None:
+    """The same with a Sigmoid in the place of the Conv: the BatchNormalizations become one behind the Concat."""
+    graph, number = _met(int(argument))
+    graph.node("Sigmoid", graph.last)
+    graph.save(path, channels=8 * number)
+
+
+def _met(number: int) -> tuple[Graph, int]:
+    graph = Graph(8)
+    graph.node("Concat", *[graph.normal(graph.node("Sigmoid", "x")) for _ in range(number)], axis=1)
+    return graph, number
+
+
+def siblings(argument: str, path: Path) -> None:
+    """As many BatchNormalizations that read the same value, each between two Sigmoid: all of them stay."""
+    graph, number = Graph(8), int(argument)
+    read = graph.node("Sigmoid", "x")
+    graph.node("Concat", *[graph.node("Sigmoid", graph.normal(read)) for _ in range(number)], axis=1)
+    graph.save(path, channels=8 * number)
+
+
+def pieces(argument: str, path: Path) -> None:
+    """A Conv, a Split of its channels into as many pieces, and behind each a BatchNormalization that the Conv takes."""
+    graph, number = Graph(8), int(argument)
+    whole = graph.node("Conv", "x", graph.weight(8 * number, 8, 1, 1), kernel_shape=[1, 1])
+    normal = [graph.node("Relu", graph.normal(piece)) for piece in graph.split(whole, number)]
+    graph.node("Concat", *normal, axis=1)
+    graph.save(path, channels=8 * number)
+
+
+def summed(argument: str, path: Path) -> None:
+    """A BatchNormalization behind the Sum of as many Conv, each of which takes its scale."""
+    graph = Graph(8)
+    graph.normal(graph.node("Sum", *[graph.conv("x", pads=[1] * 4) for _ in range(int(argument))]))
+    graph.save(path)
+
+
 def external(argument: str, path: Path) -> None:
     """Another model, its weights in a file beside it."""
     build(argument, path)
@@ -124,6 +168,11 @@ KINDS: dict[str, Callable[[str, Path], None]] = {
     "streamed": streamed,
     "concat": concat,
     "readers": readers,
+    "pushed": pushed,
+    "merged": merged,
+    "siblings": siblings,
+    "pieces": pieces,
+    "summed": summed,
     "external": external,
     "checked": checked,
 }

@@ -54,9 +54,10 @@ def wide(title: str, kind: str) -> Scenario:
     return Scenario(title, (start, *others, Way(BASIC, f"{kind}-2000")), targets)
 
 
-def _growth() -> Scenario:
-    start, *others = (Way("bnfold", f"chain-{size}") for size in (1, *GROWN))
-    return Scenario("Chains: time per pair", (start, *others), (Growth(start, tuple(others), 1.5),))
+def growing(title: str, kind: str, sizes: tuple[int, ...] = SIZES) -> Scenario:
+    """Graphs of one kind and several sizes: what a pair costs in each."""
+    start, *others = (Way("bnfold", f"{kind}-{size}") for size in (1, *sizes))
+    return Scenario(title, (start, *others), (Growth(start, tuple(others), 1.5),))
 
 
 _RESNET = {BASIC: 0.8, "onnxoptimizer": 0.4, "onnxscript": 0.4, "onnxslim": 0.25, "onnxsim": 0.12}
@@ -94,9 +95,12 @@ SCENARIOS: dict[str, Scenario] = {
         f"chain_{size}": beside(f"Chain of {size} pairs", f"chain-{size}", tuple(PEERS), *over(f"chain-{size}", limits))
         for size, limits in _CHAINS.items()
     },
-    "growth": _growth(),
+    "growth": growing("Chains: time per pair", "chain", GROWN),
     "wide_concat": wide("One Concat of many branches", "concat"),
     "wide_readers": wide("Many readers of one BatchNormalization", "readers"),
+    "wide_pushed": growing("BatchNormalizations pushed through one Concat", "pushed"),
+    "wide_merged": growing("BatchNormalizations that become one behind a Concat", "merged"),
+    "wide_siblings": growing("BatchNormalizations that read one value, and stay", "siblings"),
     "check": Scenario("`bnfold check` on ResNet-50", (_CHECK, _BARE), (Over(_CHECK, _BARE, 1.3),)),
 }
 """By the name that --only takes. `check` is the last, because it makes this process larger: see fold_run.py."""

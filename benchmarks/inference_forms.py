@@ -65,12 +65,12 @@ def _in_front(name: str, gone: Mapping[str, str]) -> str:
 def affines(model: ModelProto) -> Iterator[tuple[NodeProto, str]]:
     """BatchNormalizations and arithmetic with a constant vector, each with the value that it maps.
 
-    Not what gives an output of the graph, and not the Add behind a MatMul, which is that layer's bias. Arithmetic with
-    a single number is left out: it usually belongs to an activation that an exporter has written out, as GELU.
+    Not what gives an output of the graph, and not the Add behind a MatMul, or a Cast of it, which is that layer's bias.
+    Arithmetic with a single number is left out: it usually belongs to an activation that an exporter has written out, as GELU.
     """
     constants = dict(_constants(model))
     outputs = {entry.name for entry in model.graph.output}
-    products = {node.output[0] for node in model.graph.node if node.op_type == "MatMul"}
+    products = _products(model)
     for node in model.graph.node:
         if not node.output or node.output[0] in outputs:
             continue
@@ -82,6 +82,15 @@ def affines(model: ModelProto) -> Iterator[tuple[NodeProto, str]]:
             is_bias = node.op_type == "Add" and mapped and mapped[0] in products
             if len(mapped) == 1 and numbers[0] > 1 and not is_bias:
                 yield node, mapped[0]
+
+
+def _products(model: ModelProto) -> set[str]:
+    """What MatMuls compute, and the same in other types."""
+    found: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "MatMul" or (node.op_type == "Cast" and node.input[0] in found):
+            found.add(node.output[0])
+    return found
 
 
 def _constants(model: ModelProto) -> Iterator[tuple[str, int]]:

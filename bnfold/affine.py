@@ -6,7 +6,8 @@ An `Affine` is the map ``x -> scale * x + shift`` with one scale and one shift p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from math import prod
 from typing import Any, TypeAlias
 
@@ -139,6 +140,22 @@ class Affine:
     def concat(parts: Sequence[Affine]) -> Affine:
         """The maps of the parts one after the other; the inverse of `slice`."""
         return Affine(np.concatenate([p.scale for p in parts]), np.concatenate([p.shift for p in parts]))
+
+    @staticmethod
+    def side_by_side(parts: Mapping[int, Affine], sizes: Sequence[int]) -> Affine:
+        """Maps one after the other, each over so many channels: by its number, and the identity where there is none.
+
+        Raises:
+            ModelError: there would be more than `MOST_CHANNELS`.
+            ValueError: a map speaks of another number of channels.
+        """
+        starts = list(accumulate(sizes, initial=0))
+        _refuse_many(starts[-1], 1)
+        scale, shift = np.ones(starts[-1]), np.zeros(starts[-1])
+        for number, affine in parts.items():
+            part = slice(starts[number], starts[number + 1])
+            scale[part], shift[part] = affine.scale, affine.shift
+        return Affine(scale, shift)
 
     def repeat(self, times: int) -> Affine:
         """Each channel `times` times in a row: ``a b -> a a b b``, as when (C, L) is flattened.

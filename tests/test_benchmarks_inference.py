@@ -92,6 +92,11 @@ def test_affines_are_normalizations_and_vectors_but_no_bias_no_number_and_no_out
     ]
 
 
+def test_the_bias_of_a_layer_that_keras_has_written_is_no_affine() -> None:
+    text = "(float[N, 4] x) => (float[N, 4] y) { p = MatMul(x, W) c = Cast<to = 1>(p) b = Add(c, v) y = Relu(b) }"
+    assert not list(affines(graph_model(text, W=normal(4, 4), v=normal(4))))
+
+
 def test_the_bound_is_the_graph_without_its_affines() -> None:
     model = mixed()
     cut = bound(model)

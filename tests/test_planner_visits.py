@@ -54,16 +54,27 @@ def cost_of(kind: str, size: int, folder: Path) -> Counter[str]:
     build(f"{kind}-{size}", path)
     with counted() as found:
         result = bnfold.fold(path)
-    assert result
-    assert not result.kept
+    assert len(result.kept) == {"merged": 1, "siblings": size}.get(kind, 0)
     return found
 
 
-@pytest.mark.parametrize("kind", ["chain", "concat", "readers"])
+@pytest.mark.parametrize("kind", ["chain", "concat", "readers", "pushed", "pieces", "summed"])
 def test_a_pair_costs_the_same_in_a_graph_of_any_size(kind: str, tmp_path: Path) -> None:
+    sizes = (15, 30, 60) if kind == "pieces" else (40, 80, 160)  # a longer list of sizes is taken for no shape
+    small, middle, large = (cost_of(kind, size, tmp_path)["lines"] for size in sizes)
+    assert large - middle <= 2.02 * (middle - small)
+    assert (large - middle) / (sizes[2] - sizes[1]) <= MOST_LINES
+
+
+@pytest.mark.parametrize("kind", ["merged", "siblings"])
+def test_what_stays_costs_the_same_in_a_graph_of_any_size(kind: str, tmp_path: Path) -> None:
     small, middle, large = (cost_of(kind, size, tmp_path)["lines"] for size in (40, 80, 160))
     assert large - middle <= 2.02 * (middle - small)
-    assert (large - middle) / 80 <= MOST_LINES
+
+
+def test_a_node_at_which_affines_meet_is_asked_once_for_all_of_them(tmp_path: Path) -> None:
+    assert cost_of("pushed", 60, tmp_path)["questions"] == 60 + 2, "each Sigmoid in vain, Concat and Conv"
+    assert cost_of("pieces", 60, tmp_path)["questions"] == 2, "Split and Conv"
 
 
 @pytest.mark.parametrize("kind", ["chain", "concat"])

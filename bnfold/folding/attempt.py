@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import count
@@ -60,15 +60,16 @@ class Attempt(ABC):
         self._detours: deque[Detour] = deque(maxlen=MAX_DETOURS)
         self._detours_left = MAX_DETOURS
 
-    def run(self, wire: Value, placed: Placed, edges: Edges = ()) -> None:
-        """Start with a map on a wire, and work off all that follows.
+    def run(self, starts: Iterable[tuple[Value, Placed, Edges]]) -> None:
+        """Start with maps on wires, and work off all that follows.
 
         Raises:
             Blocked: a request is refused, and no other way is left.
         """
         first: Blocked | None = None
         try:
-            self._arrive(wire, placed, None, edges)
+            for wire, placed, edges in starts:
+                self._arrive(wire, placed, None, edges)
         except Blocked as blocked:
             self._note(blocked)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 
 from bnfold.folding.plan import Change, Outcome
 from bnfold.folding.requests import named
@@ -18,6 +19,7 @@ def outcome_of(
     state: State,
     refusals: Mapping[Address, Refusal],
     left_by: Mapping[Address, tuple[Value, ...]],
+    absorbers: Mapping[Address, tuple[Node, ...]],
 ) -> Outcome:
     """What has become of one affine, or why it is none.
 
@@ -27,17 +29,32 @@ def outcome_of(
         state: all that has been decided.
         refusals: why affines could not go, by address.
         left_by: the wires on which a part of an affine stays, by address.
+        absorbers: see `absorbers_of`.
     """
     channels = source.channels if isinstance(source, Source) else 0
     if isinstance(source, Source) and node.address in state.removed:
         residuals = tuple(state.residuals[wire] for wire in left_by.get(node.address, ()) if wire in state.residuals)
-        absorbers, refusal = _absorbers(source, state), refusals.get(node.address)
-        return Outcome(node, channels, absorbers, gone=True, residuals=residuals, refusal=refusal)
+        into, refusal = absorbers[node.address], refusals.get(node.address)
+        return Outcome(node, channels, into, gone=True, residuals=residuals, refusal=refusal)
     merged = Refusal("merged", node.label, f"{named(node)} has taken in another affine")
     return Outcome(node, channels, refusal=refusals.get(node.address, merged))
 
 
-def _absorbers(source: Source, state: State) -> tuple[Node, ...]:
+def absorbers_of(state: State) -> dict[Address, tuple[Node, ...]]:
+    """The operators that take each affine that goes.
+
+    A way leads from one to the next one in that direction, whose operators are known then: no way is gone twice.
+    """
+    known: dict[Address, tuple[Node, ...]] = {}
+    addresses = sorted(state.removed)
+    pulled = (address for address in addresses if address not in state.pushed)
+    pushed = (address for address in reversed(addresses) if address in state.pushed)
+    for address in chain(pulled, pushed):
+        known[address] = _absorbers(state.removed[address], state, known)
+    return known
+
+
+def _absorbers(source: Source, state: State, known: Mapping[Address, tuple[Node, ...]]) -> tuple[Node, ...]:
     """The operators at which the requests that start at the source end."""
     pushed = source.node.address in state.pushed
     found: dict[Address, Node] = {}
@@ -49,7 +66,10 @@ def _absorbers(source: Source, state: State) -> tuple[Node, ...]:
             seen.add(node)
             if node.address in state.removed:
                 gone = state.removed[node.address]
-                pending.append(gone.output if pushed else gone.wire)
+                if node.address in known and (node.address in state.pushed) == pushed:
+                    found.update((absorber.address, absorber) for absorber in known[node.address])
+                else:
+                    pending.append(gone.output if pushed else gone.wire)
                 continue
             change = state.changes.get(node.address)
             if change is None:

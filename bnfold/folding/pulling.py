@@ -98,7 +98,7 @@ class PullAttempt(Attempt):
         op = change.op
         if change.taken.otherwise is not None:
             other = change.taken.otherwise
-            self._offer(lambda: self._take(maps, other, request), for_shifts_only=True)
+            self._offer(lambda: self._take(maps, other(), request), for_shifts_only=True)
         earlier = self._earlier(op.node)
         ceased = dict.fromkeys(earlier.wanted if earlier else (), NO_MAP)
         for index, placed in {**ceased, **change.wanted}.items():

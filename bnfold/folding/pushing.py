@@ -88,7 +88,7 @@ class PushAttempt(Attempt):
         change = self._settle(node, Change(known.op, known.pulled, pushed), request)
         other = change.taken.otherwise
         if other is not None:
-            self._offer(lambda: self._take(change, other, request), for_shifts_only=False)
+            self._offer(lambda: self._take(change, other(), request), for_shifts_only=False)
         self._pass_on(change, request)
 
     def _take(self, change: Change, taken: Taken, request: Request) -> None:

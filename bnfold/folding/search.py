@@ -11,29 +11,34 @@ A wire up which no map at all can be pulled is remembered, so that the work stay
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TypeAlias
 
 import numpy as np
 
 from bnfold.folding.attempt import MAX_CHAIN, Attempt
 from bnfold.folding.cost import Price, saved_by
+from bnfold.folding.meeting import behind, in_front, pulled_towards, pushed_towards
 from bnfold.folding.options import Options
-from bnfold.folding.outcomes import outcome_of
+from bnfold.folding.outcomes import absorbers_of, outcome_of
 from bnfold.folding.plan import Plan, Settled
 from bnfold.folding.pulling import PullAttempt, refuse_wire
 from bnfold.folding.pushing import PushAttempt
 from bnfold.folding.requests import Blocked, Manner, Request, named
 from bnfold.folding.residuals import depths, formed, manners
 from bnfold.folding.sources import Source, may_be_source, source_of
-from bnfold.folding.state import State
+from bnfold.folding.state import Edges, State
 from bnfold.model.constants import Constants
 from bnfold.model.graph import Address, Graph, Node, Value
 from bnfold.model.order import ranks
 from bnfold.model.shapes import Shapes
 from bnfold.ops.registry import pull
 from bnfold.ops.rule import Operator, Placed, Refusal
+
+Meeting: TypeAlias = Callable[[Node, Mapping[Address, Source]], Iterator[Source]]
+"""Finds the affines that meet at a node."""
 
 
 def make_plan(graph: Graph, constants: Constants, shapes: Shapes, options: Options | None = None) -> Plan:
@@ -55,9 +60,11 @@ def make_plan(graph: Graph, constants: Constants, shapes: Shapes, options: Optio
         search.push(search.sources[address])
     for address in search.in_order_of_settling():
         search.settle(search.sources[address])
-    state = search.state
+    state, absorbers = search.state, absorbers_of(search.state)
     outcomes = tuple(
-        outcome_of(node, made, state, search.refusals, search.left_by) for node, made in found if made is not None
+        outcome_of(node, made, state, search.refusals, search.left_by, absorbers)
+        for node, made in found
+        if made is not None
     )
     return Plan(
         graph,
@@ -86,6 +93,7 @@ class _Search:
         self.state = State()
         self._blocked: dict[Value, Refusal] = {}
         self._seen: dict[Value, Refusal | None] = {}
+        self._met: set[tuple[type[Attempt], bool, Node]] = set()
         self.folds = 0
 
     def operator(self, node: Node) -> Operator:
@@ -103,7 +111,7 @@ class _Search:
         return self._blocked.get(wire)
 
     def seen_by_others(self, wire: Value) -> Refusal | None:
-        """Why no map can be pulled up that wire, as the graph stands; found out once, since it may have many readers."""
+        """Why no map can be pulled up that wire, as the graph stands; found out once: it may have many readers."""
         if wire not in self._seen:
             self._seen[wire] = refuse_wire(wire)
         return self._seen[wire]
@@ -114,7 +122,7 @@ class _Search:
 
     def pull(self, source: Source) -> None:
         """Take the source out towards the inputs, or towards the outputs if that is cheaper."""
-        if self._is_settled(source):
+        if self._is_settled(source) or self._go_together(in_front(source), pulled_towards, PullAttempt):
             return
         pulled = self._pulled(source, source.placed)
         if isinstance(pulled, Refusal):
@@ -129,7 +137,7 @@ class _Search:
 
     def push(self, source: Source) -> None:
         """Take the source out towards the outputs; failing that, its scale one way and its shift the other."""
-        if self._is_settled(source):
+        if self._is_settled(source) or self._go_together(behind(source), pushed_towards, PushAttempt):
             return
         pushed = self._pushed(source, source.placed, State())
         if isinstance(pushed, Refusal):
@@ -137,6 +145,25 @@ class _Search:
             pushed = self._parted(source)
         if isinstance(pushed, State):
             self._adopt(source, pushed, self._saved(pushed))
+
+    def _go_together(self, node: Node | None, found: Meeting, kind: type[Attempt]) -> bool:
+        """Take out all affines that meet at a node, if they go at no cost. Whether they did."""
+        made = self._met_at(node, found, kind, Manner())
+        if not isinstance(made, State):
+            return False
+        saved = self._saved(made)
+        if saved.nodes < len(made.removed) or saved.bytes < 0:
+            return False
+        self._keep(made)
+        return True
+
+    def _met_at(self, node: Node | None, found: Meeting, kind: type[Attempt], manner: Manner) -> State | Refusal | None:
+        """What an attempt for all affines that meet at a node comes to; None for one alone, and the second time."""
+        if node is None or (kind, manner.leaving, node) in self._met:
+            return None
+        self._met.add((kind, manner.leaving, node))
+        parts = [(each, each.placed) for each in found(node, self.sources) if not self._is_settled(each)]
+        return self._run(parts, manner, kind, State())[1] if len(parts) > 1 else None
 
     def in_order_of_settling(self) -> list[Address]:
         """From the last to the first; where no BatchNormalization is to stay, those before all others."""
@@ -196,6 +223,9 @@ class _Search:
                 yield made
         if not self.options.residuals:
             return
+        met = self._met_at(behind(source), pushed_towards, PushAttempt, Manner(leaving=True))
+        if isinstance(met, State) and len(met.residuals) < len(met.removed):
+            yield from self._formed(source, met)
         pulling, pushing = State({source.node.address: source}), State()
         plain = Manner(leaving=True)
         moves = False
@@ -288,13 +318,17 @@ class _Search:
             kind: the direction.
             state: what an earlier part of it has come to; empty for one that goes as a whole.
         """
-        attempt = kind(self, state, manner)
+        return self._run([(source, placed)], manner, kind, state)
+
+    def _run(
+        self, parts: Sequence[tuple[Source, Placed]], manner: Manner, kind: type[Attempt], state: State
+    ) -> tuple[Attempt, State | Refusal]:
+        attempt, source = kind(self, state, manner), parts[0][0]
         if kind is PushAttempt and not state.removed:
-            state.pushed.add(source.node.address)
-        state.removed[source.node.address] = source
-        wire, edges = (source.wire, [source.edge]) if kind is PullAttempt else (source.output, [])
+            state.pushed.update(source.node.address for source, _ in parts)
+        state.removed.update((source.node.address, source) for source, _ in parts)
         try:
-            attempt.run(wire, placed, edges)
+            attempt.run(_start(source, placed, kind) for source, placed in parts)
         except Blocked as blocked:
             if kind is PullAttempt:
                 for barrier in attempt.barriers:
@@ -343,3 +377,8 @@ class _Search:
 
     def _takes_a_normalization(self, made: State) -> bool:
         return any(s.is_normalization for address, s in made.removed.items() if address not in self.state.removed)
+
+
+def _start(source: Source, placed: Placed, kind: type[Attempt]) -> tuple[Value, Placed, Edges]:
+    """Where an attempt to take a source out begins."""
+    return (source.wire, placed, [source.edge]) if kind is PullAttempt else (source.output, placed, ())

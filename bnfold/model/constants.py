@@ -44,7 +44,18 @@ class Constants:
         self.freeze = freeze
         self.shapes = shapes or Shapes(graph, freeze=freeze)
         self._held = 0
+        self._inputs: dict[Node, tuple[int, ...]] = {}
         self._found: dict[Value, Constant | None] = dict(_sparse_initializers(graph, base_dir, freeze=freeze))
+
+    def inputs_of(self, node: Node) -> tuple[int, ...]:
+        """Which inputs of a node are constants; looked at once, since there may be thousands.
+
+        Raises:
+            ExternalDataError, ModelError: a stored tensor can not be read.
+        """
+        if node not in self._inputs:
+            self._inputs[node] = tuple(k for k, value in enumerate(node.inputs) if self.get(value) is not None)
+        return self._inputs[node]
 
     def is_stored(self, value: Value) -> bool:
         """Whether the value is an initializer that nobody can override."""

@@ -19,12 +19,14 @@ class Names:
             self._taken.update(node.proto.name for node in scope.nodes)
             self._taken.update(entry.name for entry in scope.proto.value_info)
         self._taken.discard("")
+        self._numbers: dict[str, int] = {}  # the one that was new last, per hint: thousands may have the same
 
     def fresh(self, hint: str) -> str:
         """`hint`, or `hint` with the first number behind it that makes it new. Taken from then on."""
-        name, number = hint, 0
+        name, number = hint, self._numbers.get(hint, 0)
         while name in self._taken:
             number += 1
             name = f"{hint}_{number}"
+        self._numbers[hint] = number
         self._taken.add(name)
         return name

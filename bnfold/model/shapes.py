@@ -13,7 +13,7 @@ from onnx.shape_inference import InferenceError
 
 from bnfold.model.bounded import bounded_memory
 from bnfold.model.calls import Calls
-from bnfold.model.graph import ONNX_DOMAIN, Graph, Value, scope_protos
+from bnfold.model.graph import ONNX_DOMAIN, Graph, Node, Value, scope_protos
 from bnfold.values import cached_property
 
 Dim: TypeAlias = int | str | None
@@ -68,6 +68,28 @@ class Shapes:
     def __init__(self, graph: Graph, *, freeze: bool = False) -> None:
         self.graph = graph
         self.freeze = freeze
+        self._sizes: dict[tuple[Node, int, bool], tuple[Dim, ...]] = {}
+        self._known_sizes: dict[tuple[Node, int, bool], tuple[int, ...] | None] = {}
+
+    def known_sizes(self, node: Node, axis: int, *, of_outputs: bool = False) -> tuple[int, ...] | None:
+        """The same, where each of them is a number; else None."""
+        key = node, axis, of_outputs
+        if key not in self._known_sizes:
+            found = self.sizes(node, axis, of_outputs=of_outputs)
+            numbers = tuple(size for size in found if isinstance(size, int))
+            self._known_sizes[key] = numbers if len(numbers) == len(found) else None
+        return self._known_sizes[key]
+
+    def sizes(self, node: Node, axis: int, *, of_outputs: bool = False) -> tuple[Dim, ...]:
+        """The sizes of all inputs or outputs of a node along an axis that is counted from the front.
+
+        Found out once, since there may be thousands.
+        """
+        key = node, axis, of_outputs
+        if key not in self._sizes:
+            shapes = map(self.shape, node.outputs if of_outputs else node.inputs)
+            self._sizes[key] = tuple(None if found is None or axis >= len(found) else found[axis] for found in shapes)
+        return self._sizes[key]
 
     def shape(self, value: Value | None) -> Shape | None:
         """The shape, None when not even the rank is known."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate, pairwise
+
 import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.model.constants import Constant
+from bnfold.model.shapes import Dim
 from bnfold.ops.registry import Maps, pull, push
 from bnfold.ops.rule import Operator, Placed, Refusal, Rescale, Taken, along
 
@@ -27,11 +32,9 @@ def pull_sum(op: Operator, placed: Placed) -> Taken | Refusal:
         if isinstance(part, Refusal):
             return part
     constant = next((k for k in range(count) if op.constant(k) is not None), None)
-    shifted = range(count) if constant is None else [constant]
-    answer: Taken | None = None
-    for index in reversed(shifted):
-        answer = _with_shift_on(op, placed, index, answer)
-    return answer or op.refuse("malformed", "has no inputs")
+    if not count:
+        return op.refuse("malformed", "has no inputs")
+    return _with_shift_on(op, placed, range(count) if constant is None else range(constant, constant + 1))
 
 
 def _refuse_legacy(op: Operator) -> Refusal | None:
@@ -44,18 +47,21 @@ def _sign(op: Operator, index: int) -> float:
     return -1.0 if op.node.op_type == "Sub" and index == 1 else 1.0
 
 
-def _with_shift_on(op: Operator, placed: Placed, shifted: int, otherwise: Taken | None) -> Taken:
-    """The scale on every branch, the shift on that one."""
+def _with_shift_on(op: Operator, placed: Placed, shifted: range) -> Taken:
+    """The scale on every branch, the shift on the first of those; otherwise on the next one."""
     moves: dict[int, Placed] = {}
     constants: dict[int, Rescale | None] = {}
+    scaling, later = placed.scaling, None
+    if len(shifted) > 1 and not placed.affine.is_scaling:
+        later = partial(_with_shift_on, op, placed, shifted[1:])
     for index in range(len(op.node.inputs)):
-        branch = placed if index == shifted else placed.scaling
+        branch = placed if index == shifted[0] else scaling
         affine = Affine(branch.affine.scale, branch.affine.shift * _sign(op, index))
         if op.constant(index) is None:
             moves[index] = Placed.of(affine, placed.axis - _missing_axes(op, index, placed))
         else:
             constants[index] = _rescaled(op, Placed(affine, placed.axis))
-    return Taken(moves, constants, otherwise=None if placed.affine.is_scaling else otherwise)
+    return Taken(moves, constants, otherwise=later)
 
 
 def _branch(op: Operator, index: int, placed: Placed) -> Refusal | None:
@@ -111,9 +117,10 @@ def push_sum(op: Operator, maps: Maps) -> Taken | Refusal:
         owed[index] = part
     constants = _constant_branches(op, maps)
     scaling = next(iter(owed.values())).scaling
-    for index in range(len(op.node.inputs)):
-        if index not in constants and not _same(owed.get(index, _NOTHING_OWED).scaling, scaling):
-            return op.refuse("one-branch", "adds branches that have not all the same scale")
+    has_others = len(owed) + len(constants) < len(op.node.inputs)
+    scales = [placed.scaling for placed in owed.values()] + [_NOTHING_OWED] * has_others
+    if not all(_same(other, scaling) for other in scales):
+        return op.refuse("one-branch", "adds branches that have not all the same scale")
     shift = _sum_of_shifts(op, owed)
     if isinstance(shift, Refusal):
         return shift
@@ -134,7 +141,9 @@ def _on_output(op: Operator, index: int, placed: Placed) -> Placed | Refusal:
 
 
 def _constant_branches(op: Operator, maps: Maps) -> list[int]:
-    return [k for k in range(len(op.node.inputs)) if k not in maps and op.constant(k) is not None]
+    if op.edits.constants:
+        return [k for k in range(len(op.node.inputs)) if k not in maps and op.constant(k) is not None]
+    return [k for k in op.constants.inputs_of(op.node) if k not in maps]
 
 
 def _same(one: Placed, other: Placed) -> bool:
@@ -211,9 +220,10 @@ def push_concat(op: Operator, maps: Maps) -> Taken | Refusal:
     Exact: always; along the channels the sizes are static where there is no map or a uniform one (ONNX Concat-1 to 13).
     """
     constants = _constant_branches(op, maps)
-    branches = [maps.get(k, _NOTHING_OWED) for k in range(len(op.node.inputs)) if k not in constants]
+    others = set(range(len(op.node.inputs))).difference(constants, maps)
+    branches = [*maps.values(), *([_NOTHING_OWED] if others else [])]
     first = Placed.of(branches[0].affine, branches[0].axis)
-    alike = all(_same(first, placed) for placed in branches)
+    alike = all(_same(first, placed) for placed in branches[1:])
     lost = bool(constants) and bool(np.any(first.affine.scale == 0.0))
     if first.is_uniform and alike and not lost:
         return _push_whole(op, constants, first)
@@ -238,14 +248,19 @@ def _push_whole(op: Operator, constants: list[int], placed: Placed) -> Taken:
 
 def _push_along_channels(op: Operator, maps: Maps, axis: int) -> Taken | Refusal:
     """The maps of all branches, one after the other."""
-    affines: list[Affine] = []
-    for index in range(len(op.node.inputs)):
-        affine = maps[index].affine if index in maps else Affine.identity()
-        size = affine.channels if affine.channels > 1 else op.dim(index, axis)
-        if not isinstance(size, int):
-            return op.refuse("unknown-shape", "joins values along the channels, and their numbers are not known")
-        affines.append(affine.expand(size))
-    return Taken({0: Placed.of(Affine.concat(affines), axis)})
+    sizes = op.shapes.known_sizes(op.node, axis) or _sizes_by(maps, op.shapes.sizes(op.node, axis))
+    if sizes is None:
+        return op.refuse("unknown-shape", "joins values along the channels, and their numbers are not known")
+    affines = {index: placed.affine for index, placed in maps.items()}
+    return Taken({0: Placed.of(Affine.side_by_side(affines, sizes), axis)})
+
+
+def _sizes_by(maps: Maps, known: Sequence[Dim]) -> list[int] | None:
+    """The sizes of branches, as far as the maps say what is not known; None where that leaves one open."""
+    said = {index: placed.affine.channels for index, placed in maps.items() if not placed.is_uniform}
+    found = [said.get(index, size) for index, size in enumerate(known)]
+    sizes = [size for size in found if isinstance(size, int)]
+    return sizes if len(sizes) == len(found) else None
 
 
 def _laid_along(placed: Placed, constant: Constant) -> Rescale:
@@ -273,21 +288,14 @@ def _concat_parts(op: Operator, placed: Placed) -> list[Placed] | Refusal:
         return axis
     if axis != placed.axis:
         return [placed] * count
-    sizes = _sizes(op, range(count), placed.axis)
+    sizes = op.shapes.known_sizes(op.node, axis)
     if sizes is None or sum(sizes) != placed.affine.channels:
         return op.refuse("unknown-shape", "joins values along the channels, and their numbers are not known")
     return [Placed.of(part, placed.axis) for part in _cut(placed.affine, sizes)]
 
 
-def _cut(affine: Affine, sizes: list[int]) -> list[Affine]:
-    starts = [sum(sizes[:k]) for k in range(len(sizes))]
-    return [affine.slice(start, start + size) for start, size in zip(starts, sizes, strict=True)]
-
-
-def _sizes(op: Operator, indices: range, axis: int) -> list[int] | None:
-    """The sizes of inputs along an axis; None when one is not known."""
-    sizes = [size for size in (op.dim(index, axis) for index in indices) if isinstance(size, int)]
-    return sizes if len(sizes) == len(indices) else None
+def _cut(affine: Affine, sizes: Sequence[int]) -> list[Affine]:
+    return [affine.slice(start, end) for start, end in pairwise(accumulate(sizes, initial=0))]
 
 
 @pull.each("Split")
@@ -304,14 +312,11 @@ def pull_split(op: Operator, pulled: Maps) -> Taken | Refusal:
         return op.refuse("unknown-shape", "splits a value whose rank is not known")
     if axes - {axis % rank}:
         return op.refuse("split", "splits another axis than the channels, and only some of its pieces have this map")
-    sizes = _piece_sizes(op, axis)
+    sizes = op.shapes.known_sizes(op.node, axis % rank, of_outputs=True)
     if sizes is None:
         return op.refuse("unknown-shape", "splits channels into pieces whose sizes are not known")
-    affines = [
-        pulled[index].affine.expand(size) if index in pulled else Affine.identity(size)
-        for index, size in enumerate(sizes)
-    ]
-    return Taken({0: Placed.of(Affine.concat(affines), axis % rank)})
+    affines = {index: placed.affine for index, placed in pulled.items()}
+    return Taken({0: Placed.of(Affine.side_by_side(affines, sizes), axis % rank)})
 
 
 @push("Split")
@@ -330,15 +335,8 @@ def push_split(op: Operator, placed: Placed) -> Taken | Refusal:
         return axis
     if axis != placed.axis:
         return Taken(dict.fromkeys(outputs, placed))
-    sizes = _piece_sizes(op, axis)
+    sizes = op.shapes.known_sizes(op.node, axis, of_outputs=True)
     if sizes is None or sum(sizes) != placed.affine.channels:
         return op.refuse("unknown-shape", "splits channels into pieces whose sizes are not known")
     parts = enumerate(_cut(placed.affine, sizes))
     return Taken({index: Placed.of(part, axis) for index, part in parts if not part.is_identity})
-
-
-def _piece_sizes(op: Operator, axis: int) -> list[int] | None:
-    """The sizes of all outputs along an axis; None when one is not known."""
-    shapes = [op.output_shape(index) for index in range(len(op.node.outputs))]
-    sizes = [size for shape in shapes if shape is not None and isinstance(size := shape[axis], int)]
-    return sizes if len(sizes) == len(shapes) else None

@@ -188,4 +188,4 @@ def _owing(op: Operator, constants: dict[int, Rescale], affine: Affine, matrix: 
     axis = 0 if matrix.rank == 1 or side == 0 else 1  # the axis of W that runs along K
     shift = np.atleast_1d(np.tensordot(affine.shift, matrix.wide, axes=(0, axis)))
     owed = Placed.of(Affine.of(1.0, shift), max(rank - 1 - side, 0))
-    return Taken({0: owed}, constants, otherwise=Taken(constants=constants, behind=owed))
+    return Taken({0: owed}, constants, otherwise=lambda: Taken(constants=constants, behind=owed))

@@ -11,7 +11,7 @@ Rules decide and change nothing. A rule holds from one version of an operator on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any, TypeAlias
 
@@ -62,7 +62,7 @@ class Taken:
         behind: a shift that remains to be added behind the operator: on the axis that it names, or an array that
             broadcasts against the output.
         remarks: what a person should know.
-        otherwise: another way, to be tried when a shift in this one is refused.
+        otherwise: makes another way, to be tried when a shift in this one is refused.
     """
 
     moves: Mapping[int, Placed] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Taken:
     op_type: str | None = None
     behind: Placed | Factor | None = None
     remarks: tuple[str, ...] = ()
-    otherwise: Taken | None = None
+    otherwise: Callable[[], Taken] | None = None
 
     def edits_then(self, following: Taken) -> Taken:
         """The edits of this answer, then those of one that was given to the operator as this one leaves it."""
