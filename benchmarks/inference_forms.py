@@ -66,7 +66,8 @@ def affines(model: ModelProto) -> Iterator[tuple[NodeProto, str]]:
     """BatchNormalizations and arithmetic with a constant vector, each with the value that it maps.
 
     Not what gives an output of the graph, and not the Add behind a MatMul, or a Cast of it, which is that layer's bias.
-    Arithmetic with a single number is left out: it usually belongs to an activation that an exporter has written out, as GELU.
+    Arithmetic with a single number is left out: it usually belongs to an activation that an exporter has written out,
+    as GELU.
     """
     constants = dict(_constants(model))
     outputs = {entry.name for entry in model.graph.output}
