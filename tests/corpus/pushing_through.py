@@ -116,6 +116,33 @@ through.stays(
     "q would need 1/a",
     x="float[2,4,6,6] x, float[2,4,6,6] q",
 )
+ONE: Tensors = {
+    "s": np.array([0.5, 2, -1.5, 1], np.float32),
+    "b": np.array([0.3, -0.2, 0.1, 0.7], np.float32),
+    "m": np.array([0.1, 0.4, -0.6, 0], np.float32),
+    "v": np.array([0.5, 1.5, 2, 0.8], np.float32),
+}
+TWICE = "n = BatchNormalization(x, s, b, m, v) o = BatchNormalization(q, s, b, m, v)"
+MEETING = {
+    "Add": ("u = Add(n, o)", "a x + b + a q + b = a (x + q) + 2 b"),
+    "Sub": ("u = Sub(n, o)", "a x + b - (a q + b) = a (x - q)"),
+    "Concat of space": ("u = Concat<axis = 2>(n, o)", "both have the same map"),
+}
+for name, (node, why) in MEETING.items():
+    through.push(
+        f"{name} of two branches with one BN",
+        f"{TWICE} {node} y = {CONV.format('u')}",
+        f"{why}; then the Conv absorbs it",
+        x="float[2,4,6,6] x, float[2,4,6,6] q",
+        constants=ONE,
+    )
+through.push(
+    "Add of two branches with one scale",
+    f"n = Mul(x, k) o = Mul(q, k) u = Add(n, o) y = {CONV.format('u')}",
+    "k x + k q = k (x + q); then the Conv absorbs it",
+    x="float[2,4,6,6] x, float[2,4,6,6] q",
+    constants={"k": np.array(0.7, np.float32)},
+)
 through.stays(
     "Relu: a shift", f"n = bnp(x, 4) r = Relu(n) y = {CONV.format('r')}", "the shift would move the bend", pitfalls=(1,)
 )
