@@ -127,7 +127,13 @@ def apply(patch: Patch, graph: Graph) -> ModelProto:
 
 
 class _Dead:
-    """What nothing reads any more once the edits are made."""
+    """What nothing reads any more once the edits are made.
+
+    Attributes:
+        nodes: nodes that go.
+        values: values that go.
+        touched: the addresses of those nodes, and of those beside which new ones come.
+    """
 
     def __init__(self, patch: Patch, graph: Graph) -> None:
         self.nodes: set[Address] = set(patch.removed)
@@ -150,6 +156,10 @@ class _Dead:
         for node in graph.nodes():
             pending += [node.inputs[k] for k in patch.inputs.get(node.address, {}) if k < len(node.inputs)]
         self._spread([value for value in dict.fromkeys(pending) if value is not None])
+        self.touched = self.nodes | patch.behind.keys() | patch.in_front.keys()
+        self._names: dict[int, set[str]] = {}
+        for value in self.values:
+            self._names.setdefault(value.scope.number, set()).add(value.name)
 
     def _spread(self, pending: list[Value]) -> None:
         while pending:
@@ -183,10 +193,10 @@ class _Dead:
 
     def names(self, scope: Scope) -> set[str]:
         """Names that the scope no longer has: a name that moved to another node is still there."""
-        gone = {value.name for value in self.values if value.scope is scope}
+        gone = self._names.get(scope.number, set())
         for node in scope.nodes:
             moved = self._patch.outputs.get(node.address, {})
-            gone |= {node.proto.output[k] for k in moved}
+            gone = gone | {node.proto.output[k] for k in moved} if moved else gone
         return {name for name in gone if (scope.number, name) not in self._made_by_new}
 
 
@@ -249,8 +259,7 @@ def _add_initializers(tensors: Iterable[TensorProto], graph: Graph, proto: Graph
 def _rebuild_nodes(patch: Patch, graph: Graph, scope: Scope, proto: GraphProto | FunctionProto, dead: _Dead) -> None:
     """Drop dead nodes and put new ones in their places. Last, since it moves every node."""
     constants = [] if _holds_initializers(graph, scope) else patch.added.get(scope.number, [])
-    touched = dead.nodes | patch.behind.keys() | patch.in_front.keys()
-    if not constants and not any(node.address in touched for node in scope.nodes):
+    if not constants and not any(node.address in dead.touched for node in scope.nodes):
         return
     originals = list(proto.node)
     kept = [_appended(proto, _constant_node(tensor)) for tensor in constants]
