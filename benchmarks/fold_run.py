@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 from fold_process import Cost, Miss, cost
-from fold_scenarios import Scenario
+from fold_scenarios import IMPORTING, IMPORTS, Scenario
 from fold_targets import Measured, Way
 from peer_programs import PEERS, command, interpreter
 
@@ -119,6 +119,8 @@ def arguments(way: Way, place: Place) -> Sequence[str | Path]:
         return command(way.tool, place.venvs, source, result)
     if way.tool == "cp":
         return ["cp", *files(source), place.results]
+    if way.tool == IMPORTS:
+        return [sys.executable, "-c", IMPORTING]
     ours: dict[str, list[str | Path]] = {
         "bnfold": ["fold", "--no-check", source, "-o", result],
         "bnfold --help": ["--help"],

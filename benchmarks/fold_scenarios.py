@@ -11,6 +11,9 @@ NETWORKS = ("resnet50", "mobilenet_v3_large", "densenet121")
 BASIC = "onnxruntime-basic"
 EIGHT_GB = "streamed-1000x480"
 SIZES = (500, 2000, 8000)
+IMPORTS = "imports alone"
+"""A process that imports what bnfold depends on, as cheaply as that goes, and does nothing: no command is faster."""
+IMPORTING = "import os; os.environ['OPENBLAS_NUM_THREADS'] = '1'; import numpy, onnx, typer; os._exit(0)"
 HEAVY = ("onnx", "numpy", "onnxruntime", "torch")
 GROWN = (1000, 10_000, 50_000)
 
@@ -48,10 +51,11 @@ def over(model: str, limits: dict[str, float]) -> tuple[Over, ...]:
 
 
 def wide(title: str, kind: str) -> Scenario:
-    """Graphs of one kind and several sizes, and onnxruntime on that of 2 000."""
+    """Graphs of one kind and several sizes; on that of 2 000 onnxruntime too, and what imports take alone."""
     start, *others = (Way("bnfold", f"{kind}-{size}") for size in (1, *SIZES))
     targets: tuple[Target, ...] = (*over(f"{kind}-2000", {BASIC: 1.0}), Growth(start, tuple(others), 1.5))
-    return Scenario(title, (start, *others, Way(BASIC, f"{kind}-2000")), targets)
+    beside = (Way(BASIC, f"{kind}-2000"), Way(IMPORTS, f"{kind}-2000"))
+    return Scenario(title, (start, *others, *beside), targets)
 
 
 def growing(title: str, kind: str, sizes: tuple[int, ...] = SIZES) -> Scenario:
@@ -70,7 +74,11 @@ _HELP = Way("bnfold --help")
 SCENARIOS: dict[str, Scenario] = {
     "help": Scenario("`bnfold --help`", (_HELP,), (Processor(_HELP, 150), Imported(HEAVY))),
     "resnet50": beside(
-        "ResNet-50", "resnet50", (*PEERS, "cp"), *over("resnet50", _RESNET), PeakOver(Way("bnfold", "resnet50"), 1.5)
+        "ResNet-50",
+        "resnet50",
+        (*PEERS, "cp", IMPORTS),
+        *over("resnet50", _RESNET),
+        PeakOver(Way("bnfold", "resnet50"), 1.5),
     ),
     "mobilenet_v3_large": beside("MobileNetV3-large", "mobilenet_v3_large", (*PEERS, "cp")),
     "densenet121": beside("DenseNet-121", "densenet121", (*PEERS, "cp")),

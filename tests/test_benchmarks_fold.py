@@ -21,7 +21,7 @@ import fold_results
 import performance_report
 from fold_process import Cost, Miss, cost
 from fold_run import Place, measure
-from fold_scenarios import NETWORKS, SCENARIOS, Scenario, beside
+from fold_scenarios import IMPORTS, NETWORKS, SCENARIOS, Scenario, beside
 from fold_targets import (
     Growth,
     Imported,
@@ -193,7 +193,7 @@ def test_a_row_is_compared_with_the_first_way_of_its_model() -> None:
 
 # --- One round, the file, the page ---
 
-TINY = beside("Tiny", "chain-3", ("cp", "onnxsim"), PeakOver(Way("bnfold", "chain-3"), 1e9))
+TINY = beside("Tiny", "chain-3", ("cp", IMPORTS, "onnxsim"), PeakOver(Way("bnfold", "chain-3"), 1e9))
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +213,11 @@ def _put(name: str, scenario: Scenario, folder: Path) -> None:
 
 def test_a_round_gives_times_memory_and_what_is_left(results: Path) -> None:
     entry = json.loads((results / "fold.json").read_text(encoding="utf-8"))["tiny"]
-    ours, copy, missing = entry["rows"]
-    assert [row["tool"] for row in entry["rows"]] == ["bnfold", "cp", "onnxsim"]
+    ours, copy, imports, missing = entry["rows"]
+    assert [row["tool"] for row in entry["rows"]] == ["bnfold", "cp", IMPORTS, "onnxsim"]
     assert ours["left"] == 0
     assert copy["left"] is None
-    assert ours["wall"][1] > copy["wall"][1] > 0
+    assert ours["wall"][1] > imports["wall"][1] > copy["wall"][1] > 0
     assert copy["bnfold_wall"][1] == pytest.approx(ours["wall"][1] / copy["wall"][1])
     assert ours["peak"][1] > 10e6
     assert (missing["wall"], missing["missed"]) == (None, "not installed")

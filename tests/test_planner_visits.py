@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from support import ROOT
 
 import bnfold
 from bnfold.folding.attempt import Attempt
+from bnfold.folding.requests import Blocked
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -84,3 +86,17 @@ def test_every_convolution_is_asked_once(kind: str, tmp_path: Path) -> None:
 
 def test_every_reader_of_a_normalization_is_asked_once_and_what_is_in_front_of_it_once(tmp_path: Path) -> None:
     assert cost_of("readers", 60, tmp_path)["questions"] == 61
+
+
+@pytest.mark.parametrize("kind", ["merged", "siblings", "readers"])
+def test_what_an_attempt_has_computed_is_gone_with_it(kind: str, tmp_path: Path) -> None:
+    """And not when Python next looks for cycles: each of thousands may hold maps of thousands of channels."""
+    build(f"{kind}-12", tmp_path / "m.onnx")
+    gc.collect()
+    gc.disable()
+    try:
+        bnfold.fold(tmp_path / "m.onnx")
+        left = [each for each in gc.get_objects() if isinstance(each, Attempt | Blocked)]
+    finally:
+        gc.enable()
+    assert not left

@@ -66,21 +66,30 @@ class Attempt(ABC):
         Raises:
             Blocked: a request is refused, and no other way is left.
         """
-        first: Blocked | None = None
         try:
             for wire, placed, edges in starts:
                 self._arrive(wire, placed, None, edges)
         except Blocked as blocked:
             self._note(blocked)
             raise
-        while self._pending:
-            requests = self._next()
-            try:
-                self._follow(requests)
-            except Blocked as blocked:
-                first = first or blocked
-                if not self._take_detour(blocked) and not self._leave_all(requests, blocked):
-                    raise first from None
+        try:
+            self._work_off()
+        finally:
+            self._detours.clear()  # they know this attempt: together they would wait for Python to look for cycles
+
+    def _work_off(self) -> None:
+        first: Blocked | None = None
+        try:
+            while self._pending:
+                requests = self._next()
+                try:
+                    self._follow(requests)
+                except Blocked as blocked:
+                    first = first or blocked
+                    if not self._take_detour(blocked) and not self._leave_all(requests, blocked):
+                        raise first from None
+        finally:
+            first = None  # its traceback knows this frame, which is not to know it
 
     def _leave_all(self, requests: list[Pending], blocked: Blocked) -> bool:
         """Let what a node has refused stay in front of it (push) or behind it (pull); whether that is allowed.
@@ -151,6 +160,7 @@ class Attempt(ABC):
         return False
 
     def _note(self, blocked: Blocked) -> None:
+        blocked.__traceback__ = None  # else what was refused would hold all that the attempt has computed
         if blocked.always:
             self.barriers.append(blocked)
 

@@ -6,12 +6,16 @@ as the two branches of a sum under one scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeAlias
 
 from bnfold.folding.sources import Source
 from bnfold.model.graph import Address, Node, Value
 
-Sources = Mapping[Address, Source]
+Sources: TypeAlias = Mapping[Address, Source]
+
+Meeting: TypeAlias = Callable[[Node, Sources], Iterator[Source]]
+"""Finds the affines that meet at a node."""
 
 
 def in_front(source: Source) -> Node | None:

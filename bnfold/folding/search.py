@@ -1,26 +1,25 @@
 """The search: where each affine goes. It changes nothing and gives back a frozen plan.
 
 First every source is pulled towards the inputs, from the last to the first, so that a chain of affines goes in one
-attempt. What can not go that way is pushed towards the outputs, from the first to the last; then its scale is pulled
-and its shift pushed. Where pulling would need a new node or write new constants, pushing is tried as well, and the
-cheaper one is taken. What still stays is merged with an affine in front of it or behind it, or a part of it stays in a
-cheaper form or place: see `bnfold.folding.residuals`.
+attempt; those that meet at one node go together (`bnfold.folding.meeting`). What can not go that way is pushed towards
+the outputs, from the first to the last; then its scale is pulled and its shift pushed. Where pulling would need a new
+node or write new constants, pushing is tried as well, and the cheaper one is taken. What still stays is merged with an
+affine in front of it or behind it, or a part of it stays in a cheaper form or place: see `bnfold.folding.residuals`.
 
 A wire up which no map at all can be pulled is remembered, so that the work stays linear for ordinary networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TypeAlias
 
 import numpy as np
 
 from bnfold.folding.attempt import MAX_CHAIN, Attempt
 from bnfold.folding.cost import Price, saved_by
-from bnfold.folding.meeting import behind, in_front, pulled_towards, pushed_towards
+from bnfold.folding.meeting import Meeting, behind, in_front, pulled_towards, pushed_towards
 from bnfold.folding.options import Options
 from bnfold.folding.outcomes import absorbers_of, outcome_of
 from bnfold.folding.plan import Plan, Settled
@@ -36,9 +35,6 @@ from bnfold.model.order import ranks
 from bnfold.model.shapes import Shapes
 from bnfold.ops.registry import pull
 from bnfold.ops.rule import Operator, Placed, Refusal
-
-Meeting: TypeAlias = Callable[[Node, Mapping[Address, Source]], Iterator[Source]]
-"""Finds the affines that meet at a node."""
 
 
 def make_plan(graph: Graph, constants: Constants, shapes: Shapes, options: Options | None = None) -> Plan:
@@ -330,6 +326,7 @@ class _Search:
         try:
             attempt.run(_start(source, placed, kind) for source, placed in parts)
         except Blocked as blocked:
+            blocked.__traceback__ = None  # it is among the barriers, and its traceback holds all that was computed
             if kind is PullAttempt:
                 for barrier in attempt.barriers:
                     self._remember(barrier)

@@ -193,10 +193,10 @@ class _Dead:
 
     def names(self, scope: Scope) -> set[str]:
         """Names that the scope no longer has: a name that moved to another node is still there."""
-        gone = self._names.get(scope.number, set())
+        gone = set(self._names.get(scope.number, ()))
         for node in scope.nodes:
             moved = self._patch.outputs.get(node.address, {})
-            gone = gone | {node.proto.output[k] for k in moved} if moved else gone
+            gone |= {node.proto.output[k] for k in moved}
         return {name for name in gone if (scope.number, name) not in self._made_by_new}
 
 
