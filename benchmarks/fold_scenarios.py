@@ -10,7 +10,7 @@ from peer_programs import PEERS
 NETWORKS = ("resnet50", "mobilenet_v3_large", "densenet121")
 BASIC = "onnxruntime-basic"
 EIGHT_GB = "streamed-1000x480"
-SIZES = (500, 2000, 8000)
+SIZES, SMALLER = (500, 2000, 8000), (125, 500, 2000)
 IMPORTS = "imports alone"
 """A process that imports what bnfold depends on, as cheaply as that goes, and does nothing: no command is faster."""
 IMPORTING = "import os; os.environ['OPENBLAS_NUM_THREADS'] = '1'; import numpy, onnx, typer; os._exit(0)"
@@ -107,7 +107,7 @@ SCENARIOS: dict[str, Scenario] = {
     "wide_concat": wide("One Concat of many branches", "concat"),
     "wide_readers": wide("Many readers of one BatchNormalization", "readers"),
     "wide_pushed": growing("BatchNormalizations pushed through one Concat", "pushed"),
-    "wide_merged": growing("BatchNormalizations that become one behind a Concat", "merged"),
+    "wide_merged": growing("BatchNormalizations that become one behind a Concat", "merged", SMALLER),
     "wide_siblings": growing("BatchNormalizations that read one value, and stay", "siblings"),
     "check": Scenario("`bnfold check` on ResNet-50", (_CHECK, _BARE), (Over(_CHECK, _BARE, 1.3),)),
 }
