@@ -139,6 +139,15 @@ def summed(argument: str, path: Path) -> None:
     graph.save(path)
 
 
+def shared(argument: str, path: Path) -> None:
+    """As many Conv with one weight, a BatchNormalization behind each: each gets a weight of its own."""
+    graph, number = Graph(8), int(argument)
+    weight = graph.weight(8, 8, 1, 1)
+    convs = [graph.node("Conv", "x", weight, kernel_shape=[1, 1]) for _ in range(number)]
+    graph.node("Concat", *[graph.node("Relu", graph.normal(conv)) for conv in convs], axis=1)
+    graph.save(path, channels=8 * number)
+
+
 def external(argument: str, path: Path) -> None:
     """Another model, its weights in a file beside it."""
     build(argument, path)
@@ -173,6 +182,7 @@ KINDS: dict[str, Callable[[str, Path], None]] = {
     "siblings": siblings,
     "pieces": pieces,
     "summed": summed,
+    "shared": shared,
     "external": external,
     "checked": checked,
 }

@@ -56,11 +56,12 @@ def cost_of(kind: str, size: int, folder: Path) -> Counter[str]:
     build(f"{kind}-{size}", path)
     with counted() as found:
         result = bnfold.fold(path)
+        assert result.model
     assert len(result.kept) == {"merged": 1, "siblings": size}.get(kind, 0)
     return found
 
 
-@pytest.mark.parametrize("kind", ["chain", "concat", "readers", "pushed", "pieces", "summed"])
+@pytest.mark.parametrize("kind", ["chain", "concat", "readers", "pushed", "pieces", "summed", "shared"])
 def test_a_pair_costs_the_same_in_a_graph_of_any_size(kind: str, tmp_path: Path) -> None:
     sizes = (15, 30, 60) if kind == "pieces" else (40, 80, 160)  # a longer list of sizes is taken for no shape
     small, middle, large = (cost_of(kind, size, tmp_path)["lines"] for size in sizes)
