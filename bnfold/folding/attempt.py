@@ -16,14 +16,13 @@ from heapq import heappop, heappush
 from itertools import count
 
 from bnfold.affine import Affine
+from bnfold.folding.asking import settled
 from bnfold.folding.plan import Change, Residual
 from bnfold.folding.requests import Blocked, Context, Detour, Manner, Part, Pending, Request, named
-from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
 from bnfold.folding.state import Edges, State
-from bnfold.model.graph import ONNX_DOMAIN, Node, Value
-from bnfold.ops.registry import EachRule, Maps, Registry, pull, push, replacing_pull, replacing_push
-from bnfold.ops.rule import Operator, Placed, Refusal, Taken, scaled_behind
+from bnfold.model.graph import Node, Value
+from bnfold.ops.rule import Placed, Refusal
 
 NO_MAP = Placed.of(Affine.identity(), 0)
 
@@ -32,10 +31,6 @@ MAX_CHAIN = 64
 
 MAX_DETOURS = 64
 """How often one attempt may go another way: bounds the work on graphs made to be slow."""
-
-CONTRADICTIONS = (ValueError, IndexError, ZeroDivisionError, OverflowError, TypeError)
-"""What numpy and Python say where sizes, ranks and lists that a rule puts together do not fit. onnxruntime runs no such
-node; of what it runs, no rule may raise one, as `tests/random_graphs/check.py` insists."""
 
 
 class Attempt(ABC):
@@ -291,84 +286,14 @@ class Attempt(ABC):
         return self._decided(node) or Change(self.context.operator(node))
 
     def _settle(self, node: Node, maps: Change, request: Request) -> Change:
-        """What becomes of an operator whose outputs are to get maps, and whose inputs come without theirs.
+        """Decide what becomes of an operator whose outputs are to get maps, and whose inputs come without theirs.
 
         Raises:
-            Blocked: a rule refuses, or can not be asked, as the sizes and lists of the node contradict each other.
+            Blocked: a rule refuses, or can not be asked.
         """
-        try:
-            return self._settled(node, maps, request)
-        except CONTRADICTIONS as error:
-            text = f"contradicts itself: {error or type(error).__name__}"
-            raise Blocked(maps.op.refuse("inconsistent", text), request) from error
-
-    def _settled(self, node: Node, maps: Change, request: Request) -> Change:
-        """The same for a node whose parts fit each other.
-
-        First the rule for the inputs is asked, then the one for the outputs, which sees the operator as the first
-        leaves it; what the first one owes on an output is due before the map that the output is to get.
-
-        Raises:
-            Blocked: a rule refuses.
-        """
-        op, pushed, pulled = maps.op, maps.pushed, dict(maps.pulled)
-        if self.manner.depth is not None and request.depth > self.manner.depth:
-            raise Blocked(op.refuse("depth", "is not asked in this attempt"), request)
-        taken, owed = Taken(), dict[int, Placed]()
-        if pushed:
-            taken = self._asked(push, op, pushed, request)
-            owed = {index: placed for index, placed in taken.moves.items() if index not in pulled}
-            for index in pulled.keys() & taken.moves.keys():
-                pulled[index] = self._then(op, taken.moves[index], pulled[index], request)
-        wanted: Maps = {}
-        if pulled:
-            second = self._asked(pull, op.after(taken) if pushed else op, pulled, request)
-            if taken.behind is not None:
-                second = replace(second, behind=scaled_behind(op, taken.behind, pulled[0]))
-            wanted, taken = second.moves, taken.edits_then(second) if pushed else second
-            if pushed and wanted:
-                raise Blocked(op.refuse("both", "can not pass maps on in both directions"), request)
-        change = Change(op, maps.pulled, pushed, taken, wanted, owed)
-        refusal = refuse_rounding(op, taken) or self._refuse_protected(op, taken)
-        if refusal is not None:
-            raise Blocked(refusal, request)
+        change = settled(maps, request, self.context, self.manner)
         self.state.changes[node.address] = change
         return change
-
-    def _then(self, op: Operator, first: Placed, second: Placed, request: Request) -> Placed:
-        total = first.then(second)
-        if total is None:
-            raise Blocked(op.refuse("axis", "has affines over different axes behind it"), request)
-        return total
-
-    def _asked(self, registry: Registry, op: Operator, maps: Maps, request: Request) -> Taken:
-        taken = self._rule(registry, op, request)(op, maps)
-        if isinstance(taken, Refusal) and self.manner.replacing:
-            rule = (replacing_pull if registry is pull else replacing_push).rule(op.node)
-            taken = taken if rule is None else rule(op, maps)
-        if isinstance(taken, Refusal):
-            raise Blocked(taken, request)
-        return taken
-
-    def _refuse_protected(self, op: Operator, taken: Taken) -> Refusal | None:
-        """Whether an answer changes a node that the caller wants left as it is."""
-        changed = taken.constants or taken.attributes or taken.behind is not None or taken.op_type is not None
-        return self.context.protected(op.node) if changed else None
-
-    def _rule(self, registry: Registry, op: Operator, request: Request) -> EachRule:
-        """The rule for the operator; what has none, or can not be read, is a barrier for every map."""
-        node, rule = op.node, registry.rule(op.node)
-        if node.refers_to_function_attributes:
-            refusal = op.refuse("function-attribute", "gets an attribute from its function's call")
-        elif not node.outputs:
-            refusal = op.refuse("malformed", "has no output")
-        elif node.missing_attribute is not None:
-            refusal = op.refuse("malformed", f"lacks its attribute '{node.missing_attribute}'")
-        elif rule is None:
-            refusal = _barrier(op)
-        else:
-            return rule
-        raise Blocked(refusal, request, always=True)
 
     @abstractmethod
     def _edges_of(self, pending: Pending) -> Edges:
@@ -397,10 +322,3 @@ class Attempt(ABC):
     @abstractmethod
     def _follow(self, requests: list[Pending]) -> None:
         """Take the requests to one node to that node."""
-
-
-def _barrier(op: Operator) -> Refusal:
-    node = op.node
-    if node.domain == ONNX_DOMAIN and node.since_version == 0:
-        return op.refuse("opset", f"is no operator of opset {node.opset} that the installed onnx knows")
-    return op.refuse("barrier", "lets no affine pass")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bnfold.folding.asking import refuse_edits
 from bnfold.folding.attempt import NO_MAP, Attempt
 from bnfold.folding.plan import Change
 from bnfold.folding.requests import Blocked, Part, Pending, Request, named, readers_named
-from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
 from bnfold.folding.state import Edges
 from bnfold.model.graph import Node, Value
@@ -108,9 +108,7 @@ class PullAttempt(Attempt):
             self._pass_on_to(wire, placed, request, [(op.node, index)])
 
     def _take(self, maps: Change, taken: Taken, request: Request) -> None:
-        refusal = refuse_rounding(maps.op, taken) or self._refuse_protected(maps.op, taken)
-        if refusal is not None:
-            raise Blocked(refusal, request)
+        refuse_edits(maps.op, taken, request, self.context)
         change = Change(maps.op, maps.pulled, maps.pushed, taken, taken.moves)
         self.state.changes[maps.op.node.address] = change
         self._pass_on(change, maps, request)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bnfold.folding.asking import refuse_edits
 from bnfold.folding.attempt import NO_MAP, Attempt
 from bnfold.folding.plan import Change
 from bnfold.folding.requests import Blocked, Part, Pending, Request, named
-from bnfold.folding.rounding import refuse_rounding
 from bnfold.folding.sources import Source
 from bnfold.folding.state import Edges
 from bnfold.model.graph import Node, Value
@@ -93,9 +93,7 @@ class PushAttempt(Attempt):
 
     def _take(self, change: Change, taken: Taken, request: Request) -> None:
         """Another answer of the rule, in place of the first."""
-        refusal = refuse_rounding(change.op, taken) or self._refuse_protected(change.op, taken)
-        if refusal is not None:
-            raise Blocked(refusal, request)
+        refuse_edits(change.op, taken, request, self.context)
         made = Change(change.op, change.pulled, change.pushed, taken, owed=taken.moves)
         self.state.changes[change.op.node.address] = made
         self._pass_on(made, request)
