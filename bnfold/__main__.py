@@ -3,7 +3,7 @@
 import gc
 import signal
 
-gc.disable()  # imports leave nothing to collect; `bnfold.cli.main.run` enables it
+gc.disable()  # imports leave nothing to collect; `program` enables it
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to clean up: no traceback out of an import
 

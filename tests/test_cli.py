@@ -1,5 +1,6 @@
 """The command line: what goes to which stream, which status comes out, and that nothing is lost on the way."""
 
+import gc
 import json
 import os
 import re
@@ -134,6 +135,22 @@ def test_a_name_that_is_the_code_of_an_emoji_is_shown_as_it_is(run: Run, tmp_pat
     path = saved(model, tmp_path / "a:x:b.onnx")
     outcome = run("fold", "--no-check", path, "-o", tmp_path / ":smile:.onnx")
     assert re.search(r"^a:x:b.onnx: 0 of 1 .*\n  stays block:x:norm: (.|\n)*^wrote .*:smile:.onnx$", outcome.out, re.M)
+
+
+def test_only_a_process_of_its_own_looks_for_cycles_rarely(run: Run) -> None:
+    """Who calls `bnfold.cli.main` in a process that goes on would pay at once, minutes later, for all of it."""
+    before = gc.get_threshold(), gc.isenabled()
+    assert run("--version").status == 0
+    assert (gc.get_threshold(), gc.isenabled()) == before
+    script = """
+import gc, sys
+from bnfold.__main__ import program
+sys.modules["bnfold.cli.main"].leave = lambda status: print(status, gc.get_threshold()[0], gc.isenabled())
+program()
+"""
+    call = [sys.executable, "-c", script, "--version"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 10000000 True"
 
 
 def test_strict_tells_by_its_status_that_something_stays(run: Run, path: Path, tmp_path: Path) -> None:
@@ -421,7 +438,7 @@ def test_version_and_help(run: Run) -> None:
     for arguments in (["--help"], ["fold", "--help"], ["inspect", "--help"]):
         outcome = run(*arguments)
         assert (outcome.status, outcome.err) == (0, "")
-        assert "Usage: bnfold" in outcome.out
+        assert re.match(r"Usage: (python -m pytest\.)?bnfold ", outcome.out), "how pytest was called is seen"
     assert all(command in run("--help").out for command in ("fold", "inspect"))
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 from support import ROOT
+from visits import counted, counted_large
 
 import bnfold
 from bnfold.folding.attempt import Attempt
@@ -22,30 +19,13 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from fold_models import build
 
-PACKAGE = str(Path(bnfold.__file__).parent)
 MOST_LINES = 2000
 """Of bnfold's own code that may run per pair of Conv and BatchNormalization; 1 600 when this was written."""
-
-
-@contextmanager
-def counted() -> Iterator[Counter[str]]:
-    """Count the lines of the package that run, each time round a loop too, and the questions to operators."""
-    found: Counter[str] = Counter()
-
-    def enter(frame: FrameType, event: str, argument: object) -> Any:
-        found["questions"] += frame.f_code is Attempt._settle.__code__
-        return line if frame.f_code.co_filename.startswith(PACKAGE) else None
-
-    def line(frame: FrameType, event: str, argument: object) -> Any:
-        found["lines"] += event == "line"
-        return line
-
-    before = sys.gettrace()
-    sys.settrace(enter)
-    try:
-        yield found
-    finally:
-        sys.settrace(before)
+MANY = 400
+MUCH = 14_000
+"""Bytes: less than a set or a dict of that many takes, and more than the weights of a Conv."""
+MOST_LARGE = 100
+"""So many times that much may be taken at once; 75 when this was written, of those half by what writes the file."""
 
 
 def cost_of(kind: str, size: int, folder: Path) -> Counter[str]:
@@ -73,6 +53,18 @@ def test_a_pair_costs_the_same_in_a_graph_of_any_size(kind: str, tmp_path: Path)
 def test_what_stays_costs_the_same_in_a_graph_of_any_size(kind: str, tmp_path: Path) -> None:
     small, middle, large = (cost_of(kind, size, tmp_path)["lines"] for size in (40, 80, 160))
     assert large - middle <= 2.02 * (middle - small)
+
+
+@pytest.mark.parametrize("kind", ["chain", "concat", "readers", "pushed", "summed", "shared"])
+def test_nothing_that_grows_with_the_graph_is_copied_for_each_pair(kind: str, tmp_path: Path) -> None:
+    channels = "x2" if kind == "chain" else ""
+    path = tmp_path / "m.onnx"
+    build(f"{kind}-3", path)
+    bnfold.fold(path)  # what is imported once is no part of it
+    build(f"{kind}-{MANY}{channels}", path)
+    with counted_large(MUCH) as found:
+        assert bnfold.fold(path).model
+    assert 0 < found.total() <= MOST_LARGE, found.most_common(3)
 
 
 def test_a_node_at_which_affines_meet_is_asked_once_for_all_of_them(tmp_path: Path) -> None:

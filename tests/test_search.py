@@ -1,6 +1,5 @@
-"""The search: what blocks a wire and what does not, chains, branches, and how long it takes."""
+"""The search: what blocks a wire and what does not, chains, branches, and how much it takes."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from support import Array, check_fold, graph_model, normal, op_types, refusal, statistics
+from visits import counted
 
 import bnfold
 
@@ -91,7 +91,7 @@ def test_the_shift_finds_its_way_through_nested_sums() -> None:
     assert [node.output[0] for node in biased] == ["c5x"]
 
 
-def test_a_hundred_sums_that_no_shift_can_pass_are_refused_in_time() -> None:
+def test_a_hundred_sums_that_no_shift_can_pass_are_refused_before_each_way_through_them_is_tried() -> None:
     nodes = [helper.make_node("Conv", ["x", "W"], ["c"])]
     for k in range(100):
         nodes += [helper.make_node("Conv", ["x", f"W{k}"], [f"p{k}"]), helper.make_node("Relu", [f"p{k}"], [f"q{k}"])]
@@ -101,10 +101,10 @@ def test_a_hundred_sums_that_no_shift_can_pass_are_refused_in_time() -> None:
     tensors = {"W": normal(4, 3, 3, 3), **{f"W{k}": normal(4, 3, 3, 3, seed=k) for k in range(100)}}
     tensors |= dict(zip("sbmv", statistics(4, positive=True), strict=True))
     deep = of_nodes(nodes, tensors, [2, 3, 6, 6], [2, 4, 4, 4])
-    start = time.perf_counter()
-    (kept,) = bnfold.fold(deep).kept
+    with counted() as found:
+        (kept,) = bnfold.fold(deep).kept
     assert kept.code == "shift"
-    assert time.perf_counter() - start < 20
+    assert found["questions"] <= 50 * 100, "at most 50 a sum, however many there are"
 
 
 def of_nodes(nodes: list[onnx.NodeProto], tensors: dict[str, Array], x: list[int], y: list[int]) -> ModelProto:
@@ -197,17 +197,11 @@ def chain(pairs: int) -> bytes:
     return of_nodes(nodes, tensors, [1, 8, 8, 8], [1, 8, 8, 8]).SerializeToString()
 
 
-def test_time_grows_with_the_size_of_the_graph_and_not_with_its_square() -> None:
-    """Ten times the pairs in about ten times the time; processor time, and twice that is allowed for noise."""
-    seconds = []
-    for pairs in (300, 3000):
-        model = chain(pairs)
-        start = time.process_time()
-        result = bnfold.fold(model)
-        assert len(result.folded) == pairs
-        assert len(result.model.graph.node) == 2 * pairs
-        seconds.append(time.process_time() - start)
-    assert seconds[1] < 20 * seconds[0] + 1.0
+def test_thousands_of_pairs_in_a_row_are_no_deeper_than_one() -> None:
+    """Python gives up where a function has called itself a thousand times."""
+    result = bnfold.fold(chain(3000))
+    assert len(result.folded) == 3000
+    assert len(result.model.graph.node) == 2 * 3000
 
 
 def test_a_cycle_of_affines_is_left_alone_and_ends() -> None:

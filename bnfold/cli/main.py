@@ -61,6 +61,8 @@ def main() -> NoReturn:
 
 def program() -> NoReturn:
     """As `main`, in a process of its own, which is over then: what `bnfold` on a command line calls."""
+    gc.set_threshold(RARELY)
+    gc.enable()
     leave(run())
 
 
@@ -70,8 +72,6 @@ def run() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names may be of any script, the terminal of another
-    gc.set_threshold(RARELY)
-    gc.enable()
     status: int | None = None
     try:
         with heard():
