@@ -48,6 +48,16 @@ Asked only where all else refuses, and used where the [cost](../performance.md) 
 |---|---|---|
 """
 
+PARALLEL = """
+## What takes an affine beside it
+
+An affine of the value that the operator reads too, added to what the operator makes, with nothing in between that
+something else sees: asked where the affine can not be pulled ([derivation](../mathematics.md#beside-an-operator)).
+
+| operator | becomes, and exact |
+|---|---|
+"""
+
 PART = re.compile(r"(?P<name>Given|Result|Exact): ")
 VERSIONS = re.compile(r" ?\(ONNX (?P<text>[^)]*)\)")
 SAME = re.compile(r"as for `(?P<rule>\w+)`\.?$")
@@ -138,7 +148,9 @@ def text() -> str:
     """The whole page."""
     lines = [_row(name, rules) for name, versions in versions_by_operator().items() for rules in versions]
     replacing = [*_replacing("pulled", registry.replacing_pull), *_replacing("pushed", registry.replacing_push)]
-    return HEAD + "".join(lines) + REPLACING + "".join(replacing) + "".join(_sections())
+    parallel = _parallel(registry.parallel)
+    tables = REPLACING + "".join(replacing) + PARALLEL + "".join(parallel)
+    return HEAD + "".join(lines) + tables + "".join(_sections())
 
 
 def _row(name: str, rules: Versioned) -> str:
@@ -160,6 +172,12 @@ def _replacing(direction: str, rules: Registry) -> Iterator[str]:
         said = written(entry.written)
         name = f"[{entry.op_type}](../mathematics.md#{derivation_of(entry.op_type)})"
         yield f"| {name} | {direction} | {_cell(said.result)} Exact: {_cell(said.exact)}. |\n"
+
+
+def _parallel(rules: Registry) -> Iterator[str]:
+    for entry in rules.entries():
+        said = written(entry.written)
+        yield f"| [{entry.op_type}](../../{said.home}) | {_cell(said.result)} Exact: {_cell(said.exact)}. |\n"
 
 
 def _sections() -> Iterator[str]:

@@ -26,7 +26,7 @@ import rule_pages  # noqa: E402
 READ = 28
 """The newest opset whose operators the rules were read in."""
 
-REGISTRIES = (registry.pull, registry.push, registry.replacing_pull, registry.replacing_push)
+REGISTRIES = (registry.pull, registry.push, registry.replacing_pull, registry.replacing_push, registry.parallel)
 ENTRIES = [entry for rules in REGISTRIES for entry in rules.entries()]
 
 

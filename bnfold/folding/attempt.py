@@ -249,8 +249,10 @@ class Attempt(ABC):
         """The affine that a node is, if it can still be composed with: one that took in another is an operator by now.
 
         Raises:
-            Blocked: the node went in the other direction.
+            Blocked: the node went in the other direction, or something is decided of it that is no map.
         """
+        if node.address in self.context.state.fixed:
+            raise Blocked(Refusal("taken", node.label, f"{named(node)} has taken in an affine beside it"), request)
         if node.address in self.context.state.removed and (node.address in self.context.state.pushed) != pushing:
             raise Blocked(Refusal("taken", node.label, f"{named(node)} goes the other way"), request)
         if node.address in self.context.state.changes or node.address in self.state.changes:

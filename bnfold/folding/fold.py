@@ -20,8 +20,9 @@ from bnfold.model.savable import Savable, staged_from
 from bnfold.model.writing import Staged
 from bnfold.values import cached_property
 
-MAX_ROUNDS = 4
-"""How often a model is folded at most: a second round rarely finds anything, a third one was never seen to."""
+MAX_ROUNDS = 8
+"""How often a model is folded at most: a second round rarely finds anything. More find something where several affines
+stand beside operators (`bnfold.folding.parallel`) whose own shifts stay as nodes for a while."""
 
 
 @dataclass(frozen=True, eq=False)

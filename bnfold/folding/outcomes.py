@@ -45,8 +45,8 @@ def absorbers_of(state: State) -> dict[Address, tuple[Node, ...]]:
 
     A way leads from one to the next one in that direction, whose operators are known then: no way is gone twice.
     """
-    known: dict[Address, tuple[Node, ...]] = {}
-    addresses = sorted(state.removed)
+    known: dict[Address, tuple[Node, ...]] = {address: (node,) for address, node in state.parallel.items()}
+    addresses = [address for address in sorted(state.removed) if address not in known]
     pulled = (address for address in addresses if address not in state.pushed)
     pushed = (address for address in reversed(addresses) if address in state.pushed)
     for address in chain(pulled, pushed):

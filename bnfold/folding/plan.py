@@ -146,6 +146,7 @@ class Plan:
         outcomes: every affine of the graph, in the order of the file.
         settled: what was done with those that could not go altogether, in the order of the search.
         folds: how many steps the search has taken.
+        dropped: inputs that go, of sums that stay.
     """
 
     graph: Graph
@@ -156,6 +157,7 @@ class Plan:
     outcomes: tuple[Outcome, ...]
     settled: tuple[Settled, ...] = ()
     folds: int = 0
+    dropped: frozenset[Edge] = frozenset()
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -1,10 +1,11 @@
 """The search: where each affine goes. It changes nothing and gives back a frozen plan.
 
 First every source is pulled towards the inputs, from the last to the first, so that a chain of affines goes in one
-attempt; those that meet at one node go together (`bnfold.folding.meeting`). What can not go that way is pushed towards
-the outputs, from the first to the last; then its scale is pulled and its shift pushed. Where pulling would need a new
-node or write new constants, pushing is tried as well, and the cheaper one is taken. What still stays is merged with an
-affine in front of it or behind it, or a part of it stays in a cheaper form or place: see `bnfold.folding.residuals`.
+attempt; those that meet at one node go together (`bnfold.folding.meeting`). What can not go that way goes into an
+operator beside it (`bnfold.folding.parallel`), or is pushed towards the outputs, from the first to the last; then its
+scale is pulled and its shift pushed. Where pulling would need a new node or write new constants, pushing is tried as
+well, and the cheaper one is taken. What still stays is merged with an affine in front of it or behind it, or a part of
+it stays in a cheaper form or place: see `bnfold.folding.residuals`.
 
 A wire up which no map at all can be pulled is remembered, so that the work stays linear for ordinary networks.
 """
@@ -22,6 +23,7 @@ from bnfold.folding.cost import Price, saved_by
 from bnfold.folding.meeting import Meeting, behind, in_front, pulled_towards, pushed_towards
 from bnfold.folding.options import Options
 from bnfold.folding.outcomes import absorbers_of, outcome_of
+from bnfold.folding.parallel import taken_beside
 from bnfold.folding.plan import Plan, Settled
 from bnfold.folding.pulling import PullAttempt, refuse_wire
 from bnfold.folding.pushing import PushAttempt
@@ -53,6 +55,8 @@ def make_plan(graph: Graph, constants: Constants, shapes: Shapes, options: Optio
     for address in reversed(search.sources):
         search.pull(search.sources[address])
     for address in search.sources:
+        search.take_beside(search.sources[address])
+    for address in search.sources:
         search.push(search.sources[address])
     for address in search.in_order_of_settling():
         search.settle(search.sources[address])
@@ -71,6 +75,7 @@ def make_plan(graph: Graph, constants: Constants, shapes: Shapes, options: Optio
         outcomes,
         tuple(search.settled),
         search.folds,
+        frozenset(state.dropped),
     )
 
 
@@ -141,6 +146,16 @@ class _Search:
             pushed = self._parted(source)
         if isinstance(pushed, State):
             self._adopt(source, pushed, self._saved(pushed))
+
+    def take_beside(self, source: Source) -> None:
+        """Put what can not be pulled into a linear operator beside it, which reads the same value."""
+        if self._is_settled(source):
+            return
+        made = taken_beside(source, self)
+        if isinstance(made, State):
+            self._adopt(source, made, self._saved(made))
+        elif made is not None:
+            self.refusals[source.node.address] = self.refusals[source.node.address].with_operator_beside(made)
 
     def _go_together(self, node: Node | None, found: Meeting, kind: type[Attempt]) -> bool:
         """Take out all affines that meet at a node, if they go at no cost. Whether they did."""

@@ -56,6 +56,8 @@ class Wiring:
                 self._produce_last(source)
         for source in self.pushed.values():
             self._read_in_front(source)
+        for node, index in self.plan.dropped:
+            self.patch.drop_input(node, index)
         labels = {wire: self._put(residual) for wire, residual in self.plan.residuals.items()}
         for address in sorted(self.plan.changes):
             if self.plan.changes[address].taken.behind is not None and address not in self.kept:

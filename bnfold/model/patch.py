@@ -28,6 +28,7 @@ class Patch:
     Attributes:
         removed: nodes that go.
         inputs: per node, input index to the name that is read instead.
+        dropped: per node, inputs that go, so that those behind them move up.
         outputs: per node, output index to the name that is produced instead.
         attributes: per node, attributes to set; None removes one.
         op_types: per node, the operator that it becomes.
@@ -43,6 +44,7 @@ class Patch:
 
     removed: set[Address] = field(default_factory=set)
     inputs: dict[Address, dict[int, str]] = field(default_factory=dict)
+    dropped: dict[Address, set[int]] = field(default_factory=dict)
     outputs: dict[Address, dict[int, str]] = field(default_factory=dict)
     attributes: dict[Address, dict[str, Any]] = field(default_factory=dict)
     op_types: dict[Address, str] = field(default_factory=dict)
@@ -58,6 +60,11 @@ class Patch:
     def read_instead(self, node: Node, index: int, name: str) -> None:
         """Let the node read `name` at that input."""
         self.inputs.setdefault(node.address, {})[index] = name
+
+    def drop_input(self, node: Node, index: int) -> None:
+        """Let the node, which takes any number of inputs, have one less."""
+        self.read_instead(node, index, "")
+        self.dropped.setdefault(node.address, set()).add(index)
 
     def produce_instead(self, node: Node, index: int, name: str) -> None:
         """Let the node produce `name` at that output."""
@@ -209,6 +216,8 @@ def _edit_nodes(patch: Patch, protos: Sequence[GraphProto | FunctionProto]) -> N
         for index, name in patch.inputs.get(address, {}).items():
             copy.input.extend([""] * (index + 1 - len(copy.input)))
             copy.input[index] = name
+        for index in sorted(patch.dropped.get(address, ()), reverse=True):
+            del copy.input[index]
         for index, name in patch.outputs.get(address, {}).items():
             copy.output[index] = name
         for name, value in patch.attributes.get(address, {}).items():

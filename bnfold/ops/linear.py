@@ -32,7 +32,7 @@ def pull_conv(op: Operator, placed: Placed) -> Taken | Refusal:
     affine = over_axis_one(op, placed, weight.shape[0])
     if isinstance(affine, Refusal):
         return affine
-    bias = _bias(op, 2, affine)
+    bias = bias_with(op, 2, affine)
     if isinstance(bias, Refusal):
         return bias
     return Taken(constants={**scaled(1, along(affine.scale, 0, weight.rank)), **bias})
@@ -56,7 +56,7 @@ def pull_conv_transpose(op: Operator, placed: Placed) -> Taken | Refusal:
     affine = over_axis_one(op, placed, shape[1] * group)
     if isinstance(affine, Refusal):
         return affine
-    bias = _bias(op, 2, affine)
+    bias = bias_with(op, 2, affine)
     if isinstance(bias, Refusal):
         return bias
     # a: [O] -> [g, O/g] -> [I, O/g] -> [I, O/g, 1, ..., 1]
@@ -87,7 +87,7 @@ def pull_gemm(op: Operator, placed: Placed) -> Taken | Refusal:
     if not placed.is_uniform and weight.shape[axis] != placed.affine.channels:
         return other_channels(op, placed, weight.shape[axis])
     affine = placed.affine.expand(weight.shape[axis])
-    addend = _gemm_addend(op, Placed(affine, side))
+    addend = gemm_addend(op, Placed(affine, side))
     if isinstance(addend, Refusal):
         return addend
     constants = {**scaled(side, along(affine.scale, axis, 2)), **addend.constants}
@@ -101,7 +101,7 @@ def _gemm_side(op: Operator, placed: Placed) -> int | Refusal:
     return 1 if op.constant(1) is not None or op.constant(0) is None else 0
 
 
-def _gemm_addend(op: Operator, placed: Placed) -> Taken | Refusal:
+def gemm_addend(op: Operator, placed: Placed) -> Taken | Refusal:
     """What becomes of C; `placed` lies on an axis of Y: ``[M, N]``."""
     beta = float(op.attribute("beta", 1.0))
     # along Y's axis: columns [N], which every opset broadcasts; rows [M, 1]
@@ -158,7 +158,7 @@ def pull_matmul(op: Operator, placed: Placed) -> Taken | Refusal:
         return weight
     rank = op.output_rank()
     if placed.is_uniform:
-        return Taken(constants=scaled(side, placed.affine.scale.reshape(())), behind=_shift(placed))
+        return Taken(constants=scaled(side, placed.affine.scale.reshape(())), behind=shift_behind(placed))
     if rank is None:
         return op.refuse("unknown-shape", "has an output whose rank is not known, so the channel axis is not either")
     # columns of the right matrix are y's last axis, rows of the left one the last but one
@@ -169,10 +169,10 @@ def pull_matmul(op: Operator, placed: Placed) -> Taken | Refusal:
     if weight.shape[axis] != placed.affine.channels:
         return other_channels(op, placed, weight.shape[axis])
     factor = along(placed.affine.scale, axis, weight.rank)
-    return Taken(constants=scaled(side, factor), behind=_shift(placed))
+    return Taken(constants=scaled(side, factor), behind=shift_behind(placed))
 
 
-def _shift(placed: Placed) -> Placed | None:
+def shift_behind(placed: Placed) -> Placed | None:
     """The shift alone, None when there is none."""
     if placed.affine.is_scaling:
         return None
@@ -188,7 +188,7 @@ def over_axis_one(op: Operator, placed: Placed, channels: int) -> Affine | Refus
     return placed.affine.expand(channels)
 
 
-def _bias(op: Operator, index: int, affine: Affine) -> dict[int, Rescale] | Refusal:
+def bias_with(op: Operator, index: int, affine: Affine) -> dict[int, Rescale] | Refusal:
     """``B' = a * B + b``; none is made where none is needed."""
     if not op.has(index):
         return {} if affine.is_scaling else {index: Rescale(NO_FACTOR, affine.shift, of=NOTHING)}

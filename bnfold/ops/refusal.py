@@ -45,6 +45,10 @@ class Refusal:
         """The same refusal, with a remedy of its own."""
         return replace(self, remedy=remedy)
 
+    def with_operator_beside(self, other: Refusal) -> Refusal:
+        """This refusal, together with that of an operator beside the affine, which reads the same value."""
+        return replace(self, text=f"{self.text}; beside it, {other.text}")
+
     def beside(self, other: Refusal) -> Refusal:
         """This refusal of one direction, together with that of the other."""
         if self.text == other.text:

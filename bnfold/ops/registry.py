@@ -129,6 +129,9 @@ class Registry:
 pull = Registry("output")
 push = Registry("input")
 
+parallel = Registry("input")
+"""Rules by which a linear operator takes in the affine of its own input that is added to its output."""
+
 replacing_pull = Registry("output")
 """Rules by which an operator that refuses a map at its output becomes another operator, which takes it."""
 replacing_push = Registry("input")

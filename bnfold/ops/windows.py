@@ -100,6 +100,33 @@ def common_taps(op: Operator, kernel: Sequence[int]) -> tuple[Table, ...] | None
     return tuple(found)
 
 
+def own_taps(op: Operator, kernel: Sequence[int]) -> tuple[int, ...] | None:
+    """Per axis of space, the tap with which each output position sees the element at its own place.
+
+    Given: a Conv or ConvTranspose of stride 1 whose output is as large as its input, whatever that size is: the tap t
+    with ``t * dilation = begin``. Result: None where there is none, or the attributes do not fit each other.
+    """
+    axes = _axes(op, kernel)
+    if axes is None or op.attribute("output_shape") or any(op.attribute("output_padding") or ()):
+        return None
+    transposed = op.node.op_type == "ConvTranspose"
+    found = [_own_tap(axis, transposed) for axis in axes]
+    taps = tuple(tap for tap in found if tap is not None)
+    return taps if len(taps) == len(axes) else None
+
+
+def _own_tap(axis: _Axis, transposed: bool) -> int | None:
+    if axis.stride != 1 or (axis.is_same and transposed):
+        return None
+    begin, end = axis.pads
+    if axis.is_same:
+        begin, end = (axis.reach - 1) // 2, axis.reach // 2
+        begin, end = (begin, end) if axis.auto_pad == "SAME_UPPER" else (end, begin)
+    tap, rest = divmod(begin, axis.dilation)
+    keeps_size = begin + end == axis.reach - 1
+    return tap if keeps_size and not rest and 0 <= tap < axis.taps else None
+
+
 @lru_cache(maxsize=256)  # the axes of a network are mostly alike
 def _common(axis: _Axis) -> Table | None:
     table = _table(axis)

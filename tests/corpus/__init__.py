@@ -4,6 +4,7 @@ The expected numbers come from the law (what an operator does with an affine map
 """
 
 from corpus import (
+    beside,
     bodies,
     chains,
     constants,
@@ -36,6 +37,7 @@ MODULES = (
     layout,
     normalizing,
     joining,
+    beside,
     sources,
     constants,
     pushing,

@@ -37,6 +37,26 @@ def total(b: Builder, wire: Wire) -> Wire:
     return b.add("Sum", names, wire.shape, wire.kind)
 
 
+@step("beside an operator", keeps=True)
+def beside(b: Builder, wire: Wire) -> Wire:
+    """A linear operator and affines of what it reads, added in some order."""
+    linear = "Conv, same" if wire.rank >= 3 and b.chance(0.8) else "MatMul, same"
+    branches = [taken(b, linear, wire)]
+    if b.chance(0.4):
+        branches[0] = taken(b, "BatchNormalization", branches[0])
+    for _ in range(b.number(1, 2)):
+        affine = b.pick("BatchNormalization", "BatchNormalization, of nothing special", "normalization written out")
+        branches.append(taken(b, str(affine), wire))
+    if b.chance(0.3):
+        branches.append(some(b, wire, 2))
+    while len(branches) > 1:
+        count = 3 if len(branches) > 2 and b.chance(0.2) else 2
+        names = [branches.pop(b.number(0, len(branches) - 1)).name for _ in range(count)]
+        operator = "Sum" if count > 2 else str(b.pick("Add", "Add", "Sub", "Sum"))
+        branches.append(b.add(operator, names, wire.shape, wire.kind))
+    return branches[0]
+
+
 @step("broadcast branch", keeps=True)
 def broadcast(b: Builder, wire: Wire) -> Wire:
     """A branch that is one number per channel, or one per place."""
