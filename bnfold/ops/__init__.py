@@ -12,8 +12,10 @@ from bnfold.ops import (
     parallel,
     pointwise,
     pooling,
+    recurrent,
     replacing,
     resampling,
+    selecting,
 )
 
 __all__ = [
@@ -28,6 +30,8 @@ __all__ = [
     "parallel",
     "pointwise",
     "pooling",
+    "recurrent",
     "replacing",
     "resampling",
+    "selecting",
 ]

@@ -1,4 +1,4 @@
-"""Operators that work on each element alone: Identity, Dropout, Relu, LeakyRelu, PRelu, Clip, Cast."""
+"""Operators that work on each element alone: Identity, Dropout, Neg, Relu, LeakyRelu, PRelu, Clip, Cast."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ def carry_dropout(op: Operator, placed: Placed) -> Taken | Refusal:
         if mode is None or bool(np.any(mode.values)):
             return op.refuse("training", "may drop at random: its training_mode input is not constantly false")
     return Taken({0: placed})
+
+
+@pull("Neg", several_axes=True)
+@push("Neg", several_axes=True)
+def carry_negation(_: Operator, placed: Placed) -> Taken | Refusal:
+    """Given: ``y = -x``. Result: ``(a, -b)`` on the other side. Exact: always (ONNX Neg-1, 6, 13)."""
+    return Taken({0: Placed.over(Affine(placed.affine.scale, -placed.affine.shift), placed.axes, placed.sizes)})
 
 
 @pull("Relu", "LeakyRelu", "PRelu", several_axes=True)

@@ -23,6 +23,7 @@ from corpus import (
     pushing_through,
     quantized,
     readers,
+    sequences,
     sources,
     traps,
 )
@@ -36,6 +37,7 @@ MODULES = (
     pooling,
     layout,
     normalizing,
+    sequences,
     joining,
     beside,
     sources,

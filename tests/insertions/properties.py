@@ -130,7 +130,10 @@ def _back(built: Built, made: ModelProto, position: str, *, is_resolved: bool) -
     folded, back = (bnfold.fold(model, freeze_initializers=True) for model in (built.model, made))
     assert interface(back.model) == interface(built.model), "inputs or outputs changed in the fold back"
     inlined = any(done.inlined for done in back.rounds)  # a body in the place of each call is written more than once
-    if position == BEFORE and not inlined and is_resolved:  # behind an activation nothing may take it
+    in_order = (
+        sorted_model(made) is made
+    )  # else shapes are not known of the bodies of functions that an insertion puts in
+    if position == BEFORE and not inlined and is_resolved and in_order:  # behind an activation nothing may take it
         nodes, before = len(live_nodes(back.model)), len(live_nodes(folded.model))
         assert nodes <= before, f"the fold of the insertion has {nodes} nodes, that of the original {before}"
     return back.model

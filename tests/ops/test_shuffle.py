@@ -259,7 +259,7 @@ def test_a_map_over_several_axes_has_no_one_axis() -> None:
 @pytest.mark.parametrize("registry", [pull, push], ids=["pull", "push"])
 def test_no_rule_but_those_that_know_it_is_asked_for_a_map_over_several_axes(registry: Registry) -> None:
     """Every operator of the table, of every version that has a rule of its own."""
-    knowing = {"Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Dropout", "Cast"}
+    knowing = {"Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Dropout", "Neg", "Cast"}
     knowing |= {"Relu", "LeakyRelu", "PRelu"}
     wide = Placed.over(affine_of(6), [1, 2], [2, 3])
     asked = 0

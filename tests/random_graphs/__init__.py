@@ -11,10 +11,11 @@ from random_graphs import (  # importing a module of steps registers them
     normalizing,
     pointwise,
     pooling,
+    recurrent,
 )
 from random_graphs.build import Built, build
 from random_graphs.steps import KEEPING, STEPS
 
-MODULES = (affines, bodies, convolution, cropping, dense, joining, layout, normalizing, pointwise, pooling)
+MODULES = (affines, bodies, convolution, cropping, dense, joining, layout, normalizing, pointwise, pooling, recurrent)
 
 __all__ = ["KEEPING", "MODULES", "STEPS", "Built", "build"]

@@ -122,6 +122,22 @@ def split(b: Builder, wire: Wire) -> Wire:
     return b.add("Concat", [piece.name for piece in pieces], wire.shape, wire.kind, axis=axis)
 
 
+@step("Gather")
+def gather(b: Builder, wire: Wire) -> Wire:
+    """One place or several, of any axis but an open one; a constant, or read from a Shape at times."""
+    b.require(wire.rank >= 2)
+    axis = b.number(1 if b.whole.options.open_batch else 0, wire.rank - 1)
+    size = wire.shape[axis]
+    least = -size if b.opset >= 11 else 0
+    count = b.pick(0, 1, 2, size)
+    places = [b.number(least, size - 1) for _ in range(int(count) or 1)]
+    names = b.integers(places)
+    if not count:
+        names = b.derived("Squeeze", [names], **({"axes": [0]} if b.opset < 13 else {}))
+    shape = [*wire.shape[:axis], *([len(places)] if count else []), *wire.shape[axis + 1 :]]
+    return b.add("Gather", [wire.name, names], shape, wire.kind, axis=axis)
+
+
 @step("also an output", keeps=True)
 def output(b: Builder, wire: Wire) -> Wire:
     b.require(b.outer is None and not b.in_function and all(wire.name != out.name for out in b.outputs))

@@ -72,10 +72,15 @@ def identity(b: Builder, wire: Wire) -> Wire:
     return b.unary("Identity", wire)
 
 
+@step("Neg", keeps=True)
+def negation(b: Builder, wire: Wire) -> Wire:
+    return b.unary("Neg", wire)
+
+
 @step("barrier", keeps=True)
 def barrier(b: Builder, wire: Wire) -> Wire:
     """No rule, and no number becomes much larger."""
-    return b.unary(str(b.pick("Abs", "Sigmoid", "Neg")), wire)
+    return b.unary(str(b.pick("Abs", "Sigmoid", "Tanh")), wire)
 
 
 @step("read twice", keeps=True)
