@@ -123,7 +123,7 @@ def test_the_page_says_what_bnfold_says() -> None:
 
 
 def test_a_refusal_says_what_would_unblock_it() -> None:
-    refusal = Refusal("unknown-shape", "Add_1", "Add 'Add_1' adds values whose shapes are not known")
+    refusal = Refusal("unknown-shape", "Add_1", "Add 'Add_1' has branches whose shapes are not known")
     assert refusal.unblock == CODES["unknown-shape"].unblock
     assert refusal.reason == f"{refusal.text}; give the model static shapes"
 

@@ -49,7 +49,19 @@ _EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, TF32:
 _ROUNDINGS = {"float64": 16, "float32": 16, "float16": 4, TF32: 4, "bfloat16": 4}
 _NOISE_FACTOR = 4
 LINEAR = frozenset(
-    {"Conv", "ConvTranspose", "Einsum", "FusedConv", "FusedMatMul", "GRU", "Gemm", "LSTM", "MatMul", "RNN"}
+    {
+        "Conv",
+        "ConvTranspose",
+        "DeformConv",
+        "Einsum",
+        "FusedConv",
+        "FusedMatMul",
+        "GRU",
+        "Gemm",
+        "LSTM",
+        "MatMul",
+        "RNN",
+    }
 )
 """Operators that add up products, and with them roundings."""
 

@@ -3,6 +3,7 @@
 from bnfold.ops import (
     affines,
     cropping,
+    extremes,
     joining,
     layout,
     linear,
@@ -21,6 +22,7 @@ from bnfold.ops import (
 __all__ = [
     "affines",
     "cropping",
+    "extremes",
     "joining",
     "layout",
     "linear",

@@ -27,7 +27,7 @@ def pull_sum(op: Operator, placed: Placed) -> Taken | Refusal:
     if refusal is not None:
         return refusal
     count = len(op.node.inputs)
-    parts = [_branch(op, index, placed) for index in range(count)]
+    parts = [branch_refusal(op, index, placed) for index in range(count)]
     for part in parts:
         if isinstance(part, Refusal):
             return part
@@ -58,37 +58,37 @@ def _with_shift_on(op: Operator, placed: Placed, shifted: range) -> Taken:
         branch = placed if index == shifted[0] else scaling
         affine = Affine(branch.affine.scale, branch.affine.shift * _sign(op, index))
         if op.constant(index) is None:
-            moves[index] = Placed.of(affine, placed.axis - _missing_axes(op, index, placed))
+            moves[index] = Placed.of(affine, placed.axis - missing_axes(op, index, placed))
         else:
-            constants[index] = _rescaled(op, Placed(affine, placed.axis))
+            constants[index] = rescaled_operand(op, Placed(affine, placed.axis))
     return Taken(moves, constants, otherwise=later)
 
 
-def _branch(op: Operator, index: int, placed: Placed) -> Refusal | None:
+def branch_refusal(op: Operator, index: int, placed: Placed) -> Refusal | None:
     """Whether the branch has the channels that the map speaks of."""
     if placed.is_uniform:
         return None
     rank = op.output_rank()
     if rank is None:
-        return op.refuse("unknown-shape", "adds values whose shapes are not known")
+        return op.refuse("unknown-shape", "has branches whose shapes are not known")
     if op.constant(index) is not None:
         return None
     shape = op.shape(index)
     if shape is None:
-        return op.refuse("unknown-shape", "adds a value whose shape is not known")
+        return op.refuse("unknown-shape", "has a branch whose shape is not known")
     axis = placed.axis - (rank - len(shape))
     if axis < 0 or shape[axis] != placed.affine.channels:
-        return op.refuse("broadcast", "adds a value that is broadcast along the channels, or that has unknown ones")
+        return op.refuse("broadcast", "has a branch that is broadcast along the channels, or that has unknown ones")
     return None
 
 
-def _missing_axes(op: Operator, index: int, placed: Placed) -> int:
-    """How many leading axes the branch lacks; checked to be known by `_branch`."""
+def missing_axes(op: Operator, index: int, placed: Placed) -> int:
+    """How many leading axes the branch lacks; checked to be known by `branch_refusal`."""
     rank, own = op.output_rank(), op.rank(index)
     return 0 if placed.is_uniform or rank is None or own is None else rank - own
 
 
-def _rescaled(op: Operator, placed: Placed) -> Rescale:
+def rescaled_operand(op: Operator, placed: Placed) -> Rescale:
     """A constant operand under the map: laid along the channel axis counted from the end, so that any rank fits."""
     if placed.is_uniform:
         return Rescale(placed.affine.scale.reshape(()), placed.affine.shift.reshape(()))
@@ -111,15 +111,15 @@ def push_sum(op: Operator, maps: Maps) -> Taken | Refusal:
         return refusal
     owed: dict[int, Placed] = {}
     for index, placed in maps.items():
-        part = _on_output(op, index, placed)
+        part = on_output(op, index, placed)
         if isinstance(part, Refusal):
             return part
         owed[index] = part
-    constants = _constant_branches(op, maps)
+    constants = constant_branches(op, maps)
     scaling = next(iter(owed.values())).scaling
     has_others = len(owed) + len(constants) < len(op.node.inputs)
     scales = [placed.scaling for placed in owed.values()] + [_NOTHING_OWED] * has_others
-    if not all(_same(other, scaling) for other in scales):
+    if not all(same_map(other, scaling) for other in scales):
         return op.refuse("one-branch", "adds branches that have not all the same scale")
     shift = _sum_of_shifts(op, owed)
     if isinstance(shift, Refusal):
@@ -130,23 +130,24 @@ def push_sum(op: Operator, maps: Maps) -> Taken | Refusal:
 _NOTHING_OWED = Placed.of(Affine.identity(), 0)
 
 
-def _on_output(op: Operator, index: int, placed: Placed) -> Placed | Refusal:
+def on_output(op: Operator, index: int, placed: Placed) -> Placed | Refusal:
     """The map of a branch on the axis of the output that lines up with its own."""
     if placed.is_uniform:
         return placed
     rank, own = op.output_rank(), op.rank(index)
     if rank is None or own is None:
-        return op.refuse("unknown-shape", "adds values whose shapes are not known")
+        return op.refuse("unknown-shape", "has branches whose shapes are not known")
     return placed.on(placed.axis + rank - own)
 
 
-def _constant_branches(op: Operator, maps: Maps) -> list[int]:
+def constant_branches(op: Operator, maps: Maps) -> list[int]:
+    """The branches that are constants, and come with no map."""
     if op.edits.constants:
         return [k for k in range(len(op.node.inputs)) if k not in maps and op.constant(k) is not None]
     return [k for k in op.constants.inputs_of(op.node) if k not in maps]
 
 
-def _same(one: Placed, other: Placed) -> bool:
+def same_map(one: Placed, other: Placed) -> bool:
     """Whether two maps are the same in their simplest form."""
     return Placed.of(one.affine, one.axis).same_as(Placed.of(other.affine, other.axis))
 
@@ -172,17 +173,17 @@ def _push_to_constants(op: Operator, constants: list[int], scaling: Placed, shif
     """The scale on the output; every constant divided by it, the first one with the shift."""
     if np.any(scaling.affine.scale == 0.0):
         return op.refuse("zero-scale", "adds a constant, which behind a scale of zero would be lost")
-    unscaling = Placed(_inverse(scaling.affine), scaling.axis)
+    unscaling = Placed(inverse(scaling.affine), scaling.axis)
     first = constants[0]
     signed = Placed.of(Affine(shift.affine.scale, shift.affine.shift * _sign(op, first)), shift.axis).then(unscaling)
     if signed is None:
         return _refuse_axes(op)
     if scaling.affine.is_identity:
-        return Taken(constants={} if signed.affine.is_identity else {first: _rescaled(op, signed)})
-    return Taken({0: scaling}, {k: _rescaled(op, signed if k == first else unscaling) for k in constants})
+        return Taken(constants={} if signed.affine.is_identity else {first: rescaled_operand(op, signed)})
+    return Taken({0: scaling}, {k: rescaled_operand(op, signed if k == first else unscaling) for k in constants})
 
 
-def _inverse(affine: Affine) -> Affine:
+def inverse(affine: Affine) -> Affine:
     """The map back; no scale is zero."""
     with np.errstate(over="ignore"):  # a constant that is not finite is refused
         return Affine(1.0 / affine.scale, -affine.shift / affine.scale)
@@ -219,11 +220,11 @@ def push_concat(op: Operator, maps: Maps) -> Taken | Refusal:
     Else, along the channels, the maps one after the other, the identity for branches without one and for constants.
     Exact: always; along the channels the sizes are static where there is no map or a uniform one (ONNX Concat-1 to 13).
     """
-    constants = _constant_branches(op, maps)
+    constants = constant_branches(op, maps)
     others = set(range(len(op.node.inputs))).difference(constants, maps)
     branches = [*maps.values(), *([_NOTHING_OWED] if others else [])]
     first = Placed.of(branches[0].affine, branches[0].axis)
-    alike = all(_same(first, placed) for placed in branches[1:])
+    alike = all(same_map(first, placed) for placed in branches[1:])
     lost = bool(constants) and bool(np.any(first.affine.scale == 0.0))
     if first.is_uniform and alike and not lost:
         return _push_whole(op, constants, first)
@@ -242,8 +243,8 @@ def push_concat(op: Operator, maps: Maps) -> Taken | Refusal:
 def _push_whole(op: Operator, constants: list[int], placed: Placed) -> Taken:
     """One map on all of the output, its inverse on the constants."""
     values = {k: op.constant(k) for k in constants}
-    inverse = Placed(_inverse(placed.affine), placed.axis) if constants else placed
-    return Taken({0: placed}, {k: _laid_along(inverse, value) for k, value in values.items() if value is not None})
+    back = Placed(inverse(placed.affine), placed.axis) if constants else placed
+    return Taken({0: placed}, {k: _laid_along(back, value) for k, value in values.items() if value is not None})
 
 
 def _push_along_channels(op: Operator, maps: Maps, axis: int) -> Taken | Refusal:

@@ -1,4 +1,4 @@
-"""Operators that absorb an affine into their weights: Conv, ConvTranspose, Gemm, MatMul.
+"""Operators that absorb an affine into their weights: Conv, DeformConv, ConvTranspose, Gemm, MatMul.
 
 Each computes ``y = W x + B`` with the output channel on one known axis of ``W``, so ``a y + b = (a W) x + (a B + b)``:
 exact in real arithmetic whatever the sign of ``a``, for every stride, dilation and padding, since those act on ``x``.
@@ -26,16 +26,41 @@ def pull_conv(op: Operator, placed: Placed) -> Taken | Refusal:
     Result: ``W' = a[:, None, ...] * W``, ``B' = a * B + b``. Groups change nothing: each output channel has its rows.
     Exact: always (ONNX Conv-1, 11, 22).
     """
+    return _pull_convolution(op, placed, bias=2)
+
+
+@pull("DeformConv")
+def pull_deform_conv(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A DeformConv with an affine at its output.
+
+    Given: ``y = DeformConv(x, W, offset, B, mask)``, ``W: [O, I/g, *k]``, ``B: [O]`` or none; the affine over axis 1.
+    Result: as for `pull_conv`.
+    Exact: always: where the taps lie, and how much of each counts, acts on x (ONNX DeformConv-19, 22).
+    """
+    refusal = refuse_integers(op, 1)
+    return refusal or _pull_convolution(op, placed, bias=3)
+
+
+def refuse_integers(op: Operator, index: int) -> Refusal | None:
+    """Whether a weight is stored in integers, for operators that have no way to keep them."""
+    weight = op.constant(index)
+    if weight is None or weight.quantization is None:
+        return None
+    return op.refuse("quantized", "has a weight in integers, which would become floats")
+
+
+def _pull_convolution(op: Operator, placed: Placed, bias: int) -> Taken | Refusal:
+    """The same for every convolution with its output channels first; its bias is that input."""
     weight = float_constant(op, 1, "weight")
     if isinstance(weight, Refusal):
         return weight
     affine = over_axis_one(op, placed, weight.shape[0])
     if isinstance(affine, Refusal):
         return affine
-    bias = bias_with(op, 2, affine)
-    if isinstance(bias, Refusal):
-        return bias
-    return Taken(constants={**scaled(1, along(affine.scale, 0, weight.rank)), **bias})
+    shifted = bias_with(op, bias, affine)
+    if isinstance(shifted, Refusal):
+        return shifted
+    return Taken(constants={**scaled(1, along(affine.scale, 0, weight.rank)), **shifted})
 
 
 @pull("ConvTranspose")

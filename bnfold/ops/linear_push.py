@@ -1,4 +1,4 @@
-"""Conv, ConvTranspose, Gemm and MatMul whose input comes without its affine: the weights take it in.
+"""Conv, DeformConv, ConvTranspose, Gemm and MatMul whose input comes without its affine: the weights take it in.
 
 Each computes ``y = W x + B`` with the input channel on one known axis of ``W``, so
 ``W (a x + b) + B = (W a) x + (W b + B)``. The scale always goes. The shift goes where ``W b`` is one number per output
@@ -13,7 +13,14 @@ import numpy as np
 
 from bnfold.affine import Affine
 from bnfold.model.constants import Constant
-from bnfold.ops.linear import float_constant, other_channels, over_axis_one, with_beta_one, wrong_axis
+from bnfold.ops.linear import (
+    float_constant,
+    other_channels,
+    over_axis_one,
+    refuse_integers,
+    with_beta_one,
+    wrong_axis,
+)
 from bnfold.ops.registry import Maps, push
 from bnfold.ops.rule import NOTHING, Factor, Operator, Placed, Refusal, Rescale, Taken, along, scaled
 from bnfold.ops.windows import STATIC_SPACE, Table, common_taps, has_static_space
@@ -60,6 +67,19 @@ def _summed(weight: Constant, seen: Sequence[Table]) -> Table:
     for taps in reversed(seen):
         total = total @ taps  # [..., k] @ [k]
     return total
+
+
+@push("DeformConv")
+def push_deform_conv(op: Operator, placed: Placed) -> Taken | Refusal:
+    """A DeformConv with an affine at its input.
+
+    Given: ``y = DeformConv(a x + b, W, offset, B, mask)``, ``W: [O, I/g, *k]``, the affine over axis 1, I channels.
+    Result: ``W'[o, i] = a[j*I/g + i] * W[o, i]`` for o in group j.
+    Exact: iff ``b = 0``: a tap may lie beyond the border, where there are zeros (ONNX DeformConv-19, 22).
+    """
+    if not placed.affine.is_scaling:
+        return op.refuse("shift", "may look beyond the border, where a shift in front of it would be missing")
+    return refuse_integers(op, 1) or push_conv(op, placed)
 
 
 @push("ConvTranspose")

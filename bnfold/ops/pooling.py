@@ -23,7 +23,7 @@ def carry_max_pool(op: Operator, placed: Placed) -> Taken | Refusal:
     if refusal is not None:
         return refusal
     if not placed.affine.is_nonnegative:
-        return op.refuse("negative-scale", "takes maxima, which a negative scale would turn into minima")
+        return op.refuse("negative-scale", "goes by the order of values, which a negative scale turns around")
     if op.uses_output(1) and not (placed.affine.scale > 0).all():
         return op.refuse("zero-scale", "gives the places of its maxima, and a zero scale makes all places equal")
     return Taken({0: placed})
@@ -111,22 +111,22 @@ def push_reduce_mean(op: Operator, placed: Placed) -> Taken | Refusal:
     return _moves(_behind(op, placed))
 
 
-@pull("ReduceMax")
+@pull("ReduceMax", "ReduceMin")
 def pull_reduce_max(op: Operator, placed: Placed) -> Taken | Refusal:
-    """A maximum over chosen axes.
+    """A maximum or minimum over chosen axes.
 
-    Given: ``y = max of x over axes``. Result: the same map on x, on the axis that it had there.
+    Given: ``y = max of x over axes``, or ``min``. Result: the same map on x, on the axis that it had there.
     Exact: iff ``a >= 0``, and the channel axis is not among the axes, or the map is uniform
-    (ONNX ReduceMax-1, 11, 12, 13, 18, 20).
+    (ONNX ReduceMax-1, 11, 12, 13, 18, 20, ReduceMin-1, 11, 12, 13, 18, 20).
     """
     return _refuse_minima(op, placed) or _moves(_before(op, placed))
 
 
-@push("ReduceMax")
+@push("ReduceMax", "ReduceMin")
 def push_reduce_max(op: Operator, placed: Placed) -> Taken | Refusal:
-    """A maximum over chosen axes.
+    """A maximum or minimum over chosen axes.
 
-    Given: ``y = max of x over axes``, x with a map. Result: the same map on y, on the axis that it has there.
+    Given: ``y = max of x over axes``, or ``min``, x with a map. Result: the same map on y, on its axis there.
     Exact: as for `pull_reduce_max`.
     """
     return _refuse_minima(op, placed) or _moves(_behind(op, placed))
@@ -135,7 +135,7 @@ def push_reduce_max(op: Operator, placed: Placed) -> Taken | Refusal:
 def _refuse_minima(op: Operator, placed: Placed) -> Refusal | None:
     if placed.affine.is_nonnegative:
         return None
-    return op.refuse("negative-scale", "takes maxima, which a negative scale would turn into minima")
+    return op.refuse("negative-scale", "goes by the order of values, which a negative scale turns around")
 
 
 @pull("ReduceSum")

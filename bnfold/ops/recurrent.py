@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnfold.ops.linear import float_constant, other_channels, wrong_axis
+from bnfold.ops.linear import float_constant, other_channels, refuse_integers, wrong_axis
 from bnfold.ops.registry import push
 from bnfold.ops.rule import NOTHING, Operator, Placed, Refusal, Rescale, Taken, along, scaled
 
@@ -25,13 +25,11 @@ def push_recurrent(op: Operator, placed: Placed) -> Taken | Refusal:
     Exact: always; padding behind the length of a sequence is not looked at (ONNX LSTM-7, 14, 22, GRU-7, 14, 22,
     RNN-7, 14, 22).
     """
-    weight = float_constant(op, WEIGHT, "weight")
+    weight = refuse_integers(op, WEIGHT) or float_constant(op, WEIGHT, "weight")
     if isinstance(weight, Refusal):
         return weight
     if weight.rank != 3:
         return op.refuse("malformed", f"has a weight of {weight.rank} axes")
-    if weight.quantization is not None:
-        return op.refuse("quantized", "has a weight in integers, which would become floats")
     if not placed.is_uniform and placed.axis != 2:
         return wrong_axis(op, placed)
     if placed.affine.channels not in (1, weight.shape[2]):

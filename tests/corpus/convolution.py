@@ -27,6 +27,13 @@ for name, node in FORMS.items():
     size = 1 if name == "one channel" else 4
     conv.pull(name, f"c = {node} y = bn(c, {size})", f"{ROWS}; padding and strides act on x", pitfalls=(1,))
 
+conv.pull(
+    "DeformConv",
+    "c = DeformConv<kernel_shape = [3,3]>(x, @W[4,3,3,3], o, @B[4]) y = bn(c, 4)",
+    f"{ROWS}; offsets act on x",
+    x="float[2,3,6,6] x, float[2,18,4,4] o",
+)
+
 GROUPED = {
     "two groups": ("Conv<group = 2>(x, @W[6,2,3,3], @B[6])", X4, 6),
     "depthwise": ("Conv<group = 4, pads = [1,1,1,1]>(x, @W[4,1,3,3])", X4, 4),

@@ -77,6 +77,28 @@ joining.stays(
     x="float[2,3,6,6] x, float[2,4,1,1] c2",
 )
 
+joining.pull("Max", f"{BOTH} u = Max(c, d) y = bnp(u, 4)", "a positive scale keeps the order: one map for both")
+joining.pull("Min of a constant", f"{LEFT} u = Min(c, @k[4,1,1]) y = bnp(u, 4)", "the constant takes the map itself")
+joining.pull("Mean", f"{BOTH} u = Mean(c, d) y = bn(u, 4)", "a mean is linear, and its weights add up to 1")
+joining.pull(
+    "the larger half of the channels",
+    "c = Conv(x, @W[8,3,3,3]) u, v = Split<axis = 1, num_outputs = 2>(c) w = Max(u, v) y = bnp(w, 4)",
+    "both halves take the map",
+)
+joining.push(
+    "Max of two normalized by one",
+    f"{BOTH} u = Sigmoid(c) v = Tanh(d) n = BatchNormalization(u, s, b, m, v0) o = BatchNormalization(v, s, b, m, v0) "
+    "w = Max(n, o) y = Conv(w, @Z[2,4,1,1])",
+    "one map on both is one behind them",
+    constants={
+        "s": [0.5, 1.5, 2.0, 1.0],
+        "b": [0.1, -0.3, 0.2, 0.7],
+        "m": [0.2, 0.1, -0.4, 0.3],
+        "v0": [1.5, 0.5, 2.0, 1.1],
+    },
+)
+joining.trap("Max, a negative scale", f"{BOTH} u = Max(c, d) y = bn(u, 4)", "a negative scale turns the order around")
+
 joining.pull("Concat of channels", f"{BOTH} u = Concat<axis = 1>(c, d) y = bn(u, 8)", PARTS)
 joining.pull("Concat of space", f"{BOTH} u = Concat<axis = 2>(c, d) y = bn(u, 4)", "every branch has all channels")
 joining.pull(

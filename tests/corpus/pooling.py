@@ -16,6 +16,7 @@ MAXIMA = {
     "MaxPool, dilations, SAME_UPPER": 'MaxPool<kernel_shape = [2,2], auto_pad = "SAME_UPPER">(c)',
     "GlobalMaxPool": "GlobalMaxPool(c)",
     "ReduceMax": "ReduceMax<keepdims = 1>(c, axes)",
+    "ReduceMin": "ReduceMin<keepdims = 1>(c, axes)",
 }
 for name, node in MAXIMA.items():
     given = {"axes": [2, 3]} if "axes" in node else {}

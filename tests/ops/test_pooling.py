@@ -272,7 +272,7 @@ def test_a_mean_over_the_batch_drops_an_axis_in_front_of_the_channels(parameters
     folds(pooled(nodes, parameters, rank=3, k=np.array([0])), "ReduceMean", "Transpose")
 
 
-@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceSum"])
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum"])
 @pytest.mark.parametrize(("axes", "size"), [("1", 6), ("-3", 6), ("0, 1", None)], ids=["1", "-3", "0 and 1"])
 def test_channels_that_come_after_a_reduction_over_the_channels_stay(op: str, axes: str, size: int | None) -> None:
     width = size or 7
@@ -283,7 +283,7 @@ def test_channels_that_come_after_a_reduction_over_the_channels_stay(op: str, ax
     assert "Conv" in kept.reason
 
 
-@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceSum"])
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum"])
 def test_an_affine_that_repeats_what_was_reduced_stays(op: str) -> None:
     nodes = f"d = {op} <keepdims = 1> (c, k) y = Mul(d, f) }}"
     body = f"(float[2, 3, 6, 7] x) => (float[i, j, k, l] y) {{ c = Conv(x, w) {nodes}"
@@ -292,7 +292,7 @@ def test_an_affine_that_repeats_what_was_reduced_stays(op: str) -> None:
     assert not result
 
 
-@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceSum"])
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum"])
 @pytest.mark.parametrize("keep", [0, 1])
 def test_a_uniform_affine_passes_a_reduction_of_everything(op: str, keep: int) -> None:
     nodes = f"d = {op} <keepdims = {keep}> (c) e = Mul(d, half) y = Add(half, e) }}"

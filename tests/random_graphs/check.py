@@ -22,6 +22,8 @@ EXACT = 1e-10
 """Of max|y|: a million epsilon, and a wrong number shows at 1e-3."""
 IN_ATTRIBUTES = 2e-6
 """The same where a new number is float32 in every graph: in an attribute, and behind a DequantizeLinear."""
+LOST = 64 * 2.0**-52
+"""Of the largest number on the way, what float64 may lose of it in a few operations."""
 WITH_EPSILON = {"InstanceNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization"}
 """Operators with an attribute of which a scale in front becomes a part."""
 ROUNDINGS = 2000
@@ -67,7 +69,13 @@ def examine(
     refuse_ties(wide, built.feeds)
     result = bnfold.fold(wide, **options)
     tolerance = IN_ATTRIBUTES if _writes_float32(built) else EXACT
-    compare_outputs("in float64", expected, [run_wide(result.model, feeds) for feeds in built.feeds], tolerance)
+    made = [run_wide(result.model, feeds) for feeds in built.feeds]
+    try:
+        compare_outputs("in float64", expected, made, tolerance)
+    except AssertionError:
+        if _may_be_rounding(wide, built.feeds, expected, made):
+            raise Vacuous from None
+        raise
     own = _fold(built.model, smaller=smaller, again=again, **options)
     narrow = [run_wide(in_double(own.model), feeds) for feeds in built.feeds]
     compare_outputs("rounded", expected, narrow, max(tolerance, ROUNDINGS * _coarsest(built)))
@@ -130,6 +138,24 @@ def refuse_ties(model: ModelProto, feeds: Sequence[dict[str, Array]]) -> None:
     for values in (values for each in feeds for values in run_wide(shown, each)):
         if np.diff(np.sort(values, axis=None)).min(initial=np.inf) <= 1e-9 * np.abs(values).max():
             raise Vacuous
+
+
+def _may_be_rounding(
+    model: ModelProto, feeds: Sequence[Feeds], expected: list[list[Array]], made: list[list[Array]]
+) -> bool:
+    """Whether all that is off is less than what float64 rounds of the largest number on the way.
+
+    A million squared is lost again where two Convs with one weight, of which one gets another bias, are subtracted.
+    """
+    shown, main = ModelProto(), model.graph
+    shown.CopyFrom(model)
+    names = [name for node in main.node if node.op_type != "Constant" for name in node.output if name]
+    del shown.graph.output[:]
+    shown.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in names)
+    passed = [v for each in feeds for v in run_wide(shown, each) if v.dtype == np.float64 and v.size]
+    most = LOST * max((np.abs(values).max() for values in passed), default=0.0)
+    pairs = [(a, b) for one, other in zip(expected, made, strict=True) for a, b in zip(one, other, strict=True)]
+    return all(a.shape == b.shape and (a.dtype != np.float64 or np.abs(a - b).max() <= most) for a, b in pairs)
 
 
 def compare_outputs(how: str, expected: list[list[Array]], made: list[list[Array]], tolerance: float) -> None:

@@ -115,6 +115,23 @@ def twins(b: Builder, wire: Wire) -> Wire:
     return b.add(str(b.pick("Add", "Sub")), [left.name, scaled.name], wire.shape, wire.kind)
 
 
+@step("DeformConv")
+def deformed(b: Builder, wire: Wire) -> Wire:
+    """Taps that lie elsewhere, beyond the border too, and count less at times."""
+    b.require(wire.rank == 4 and b.opset >= 19 and min(wire.shape[2:]) >= 2 and product(wire.shape) <= 200)
+    batch, channels, height, width = wire.shape
+    group, out = _group(b, channels), b.number(1, 3)
+    taps, shape = 2 * 2, (batch, group * out, height - 1, width - 1)
+    inputs = [
+        wire.name,
+        weight(b, shape[1], channels // group, 2, 2, terms=channels * taps // group, kind=wire.kind),
+        vector(b, batch, 2 * taps, *shape[2:], kind=wire.kind),
+    ]
+    inputs += [vector(b, shape[1], kind=wire.kind)] if b.chance(0.6) else [""]
+    inputs += [vector(b, batch, taps, *shape[2:], kind=wire.kind)] if b.chance(0.4) else []
+    return b.add("DeformConv", inputs, shape, wire.kind, group=group, kernel_shape=[2, 2])
+
+
 @step("Conv, weight computed")
 def conv_dynamic(b: Builder, wire: Wire) -> Wire:
     """A convolution whose weight is the mean of a value: no constant."""

@@ -122,6 +122,15 @@ def split(b: Builder, wire: Wire) -> Wire:
     return b.add("Concat", [piece.name for piece in pieces], wire.shape, wire.kind, axis=axis)
 
 
+@step("extreme", keeps=True)
+def extreme(b: Builder, wire: Wire) -> Wire:
+    """The largest or smallest of branches, or their mean, and of a constant at times."""
+    names = [some(b, wire, 2).name for _ in range(b.number(1, 2))]
+    if b.opset >= 8 and b.chance(0.4) and wire.rank >= 2:
+        names.append(vector(b, wire.shape[1], *[1] * (wire.rank - 2), kind=wire.kind))
+    return b.add(str(b.pick("Max", "Min", "Mean")), names, wire.shape, wire.kind)
+
+
 @step("Gather")
 def gather(b: Builder, wire: Wire) -> Wire:
     """One place or several, of any axis but an open one; a constant, or read from a Shape at times."""

@@ -80,7 +80,7 @@ def global_pool(b: Builder, wire: Wire) -> Wire:
 def reduction(b: Builder, wire: Wire) -> Wire:
     """Over any axes, the channels among them now and then, kept as ones or not."""
     b.require(wire.rank >= 2)
-    op_type = str(b.pick("ReduceMean", "ReduceSum", "ReduceMax"))
+    op_type = str(b.pick("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"))
     candidates = [k for k in range(wire.rank) if k >= 2 or b.chance(0.2)]
     axes = [k for k in candidates if b.chance(0.6)]
     keep = b.number(0, 1)
@@ -102,7 +102,7 @@ def no_reduction(b: Builder, wire: Wire) -> Wire:
     """An empty list of axes that means none."""
     b.require(b.opset >= 18)
     return b.add(
-        str(b.pick("ReduceMean", "ReduceSum", "ReduceMax")),
+        str(b.pick("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")),
         [wire.name, b.integers([])],
         wire.shape,
         wire.kind,
