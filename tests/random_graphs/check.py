@@ -152,7 +152,7 @@ def _may_be_rounding(
     names = [name for node in main.node if node.op_type != "Constant" for name in node.output if name]
     del shown.graph.output[:]
     shown.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in names)
-    passed = [v for each in feeds for v in run_wide(shown, each) if v.dtype == np.float64 and v.size]
+    passed = [v for values in all_run_wide(shown, feeds) for v in values if v.dtype == np.float64 and v.size]
     most = LOST * max((np.abs(values).max() for values in passed), default=0.0)
     pairs = [(a, b) for one, other in zip(expected, made, strict=True) for a, b in zip(one, other, strict=True)]
     return all(a.shape == b.shape and (a.dtype != np.float64 or np.abs(a - b).max() <= most) for a, b in pairs)
