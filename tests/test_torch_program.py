@@ -30,7 +30,7 @@ def program(name: str) -> torch.onnx.ONNXProgram:
     return export(build(name), images(2))
 
 
-def export(network: torch.nn.Module, batch: torch.Tensor) -> torch.onnx.ONNXProgram:
+def export(network: torch.nn.Module, batch: torch.Tensor, *, optimize: bool = False) -> torch.onnx.ONNXProgram:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own
         made = torch.onnx.export(
@@ -40,7 +40,7 @@ def export(network: torch.nn.Module, batch: torch.Tensor) -> torch.onnx.ONNXProg
             opset_version=20,
             dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
-            optimize=False,
+            optimize=optimize,
             verbose=False,
         )
     assert made is not None
@@ -118,3 +118,11 @@ def test_half_precision_is_rounded_as_in_the_proto(kind: torch.dtype) -> None:
     expected = bnfold.fold(given.model_proto)
     assert expected.folded
     assert weights(bnfold.fold(given).model.model_proto) == weights(expected.model)
+
+
+@pytest.mark.parametrize(("name", "count"), [("reparameterizable", 2), ("speech", 2)])
+def test_blocks_that_are_trained_to_be_folded_fold_altogether(name: str, count: int) -> None:
+    """What torch's own optimiser leaves: the branch without weights, and what stands in front of a recurrent layer."""
+    result = bnfold.fold(export(build(name), images(2), optimize=True), check=True)
+    assert len([entry for entry in result.folded if entry.op_type == "BatchNormalization"]) == count
+    assert not result.kept

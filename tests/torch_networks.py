@@ -91,6 +91,33 @@ class Recurrent(nn.Module):
         return logits
 
 
+class Reparameterizable(nn.Module):
+    """A block of RepVGG: three branches, of which one is a BatchNormalization alone."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.three, self.one = nn.Conv2d(channels, channels, 3, padding=1), nn.Conv2d(channels, channels, 1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norms[0](self.three(x)) + self.norms[1](self.one(x)) + self.norms[2](x))
+
+
+class Speech(nn.Module):
+    """Rows read as a sequence by two layers, the second normalized in front, as in Deep Speech 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.bn, self.second = nn.GRU(24, 6), nn.BatchNorm1d(6), nn.GRU(6, 5)
+        self.last, self.head = nn.BatchNorm1d(5), nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.first(x.permute(2, 0, 1, 3).flatten(2))[0]  # [H, N, C * W] -> [H, N, 6]
+        rows = self.second(self.bn(rows.permute(1, 2, 0)).permute(2, 0, 1))[0]  # normalized as [N, 6, H]
+        logits: Tensor = self.head(self.last(rows[-1]))
+        return logits
+
+
 class Upsampling(nn.Module):
     """An autoencoder that makes its images large again without weights."""
 
@@ -179,7 +206,9 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "others": _others,
     "plain": _plain,
     "recurrent": Recurrent,
+    "reparameterizable": lambda: nn.Sequential(block(3, 4), *[Reparameterizable(4) for _ in range(2)], *classifier(4)),
     "residual": _residual,
+    "speech": Speech,
     "squeeze-excite": lambda: nn.Sequential(block(3, 6), SqueezeExcite(6), *classifier(6)),
     "tied": Tied,
     "u-net": UNet,
