@@ -132,6 +132,15 @@ def pieces(argument: str, path: Path) -> None:
     graph.save(path, channels=8 * number)
 
 
+def beside(argument: str, path: Path) -> None:
+    """As many blocks in a row, each of a Conv with a BatchNormalization and of a BatchNormalization alone, added."""
+    graph = Graph(8)
+    x = graph.node("Relu", "x")
+    for _ in range(int(argument)):
+        x = graph.node("Relu", graph.node("Add", graph.normal(graph.conv(x, pads=[1] * 4)), graph.normal(x)))
+    graph.save(path)
+
+
 def summed(argument: str, path: Path) -> None:
     """A BatchNormalization behind the Sum of as many Conv, each of which takes its scale."""
     graph = Graph(8)
@@ -183,6 +192,7 @@ KINDS: dict[str, Callable[[str, Path], None]] = {
     "pieces": pieces,
     "summed": summed,
     "shared": shared,
+    "beside": beside,
     "external": external,
     "checked": checked,
 }
