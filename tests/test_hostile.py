@@ -96,15 +96,20 @@ def test_the_time_of_a_fold_grows_with_the_number_of_nodes_and_no_faster(
     make: Callable[[int], bytes], client: Client, folder: Path
 ) -> None:
     counts = (100, 200, 400) if make is row_of_normalizations else (5_000, 20_000, 80_000)
-    seconds = []
-    for count in counts:
+    few, some, many = counts
+
+    def seconds(count: int) -> float:
         (folder / MODEL).write_bytes(make(count))
         ended = client.call(folder, *PLAIN)
         assert ended.status == 0, ended
-        seconds.append(ended.seconds)
-    assert (seconds[2] - seconds[1]) / (counts[2] - counts[1]) < 2.5 * (seconds[1] - seconds[0]) / (
-        counts[1] - counts[0]
-    )
+        return ended.seconds
+
+    def grows_evenly() -> bool:
+        first, second, third = map(seconds, counts)
+        return (third - second) / (many - some) < 2.5 * (second - first) / (some - few)
+
+    # What grows with the square does so each time; a machine that is busy for a moment does not.
+    assert any(grows_evenly() for _ in range(3))
 
 
 # --- What a caller of the package can do that no file can ---
