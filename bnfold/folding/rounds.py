@@ -35,7 +35,7 @@ class Folded:
     Attributes:
         node: its name, or operator and output where it has none.
         op_type: its operator.
-        direction: "pull" (towards the inputs), "push" (towards the outputs) or "remove".
+        direction: "pull" (towards the inputs), "push" (towards the outputs, or into an operator beside it) or "remove".
         into: the operators that absorbed it.
     """
 
