@@ -148,10 +148,48 @@ def test_a_smaller_value_is_left_where_the_affine_was_added_to_it() -> None:
     check_fold(model, leaves=["Relu", "GlobalAveragePool", "Sigmoid", "Conv", "Add"])
 
 
+def test_an_affine_behind_the_sum_that_does_nothing_does_not_lose_what_it_read() -> None:
+    """It is pulled out first, so that what stands in front of it has its name: that was the sum, which was gone too."""
+    nothing = {"o0": np.ones(4, np.float32), "o1": np.zeros(4, np.float32)}
+    body = f"""{IMAGES.replace("x)", "x, float[a,b,c,d] q)", 1)} {{
+        r = Relu(x) c = Conv <{SAME}> (r, W) d = Sub(c, q) n = {bn("r")} s = Add(n, d)
+        k = BatchNormalization <epsilon = 0.0> (s, o0, o1, o1, o0) y = Sigmoid(k) }}"""
+    model = graph_model(body, **{"W": THREE, **parameters("n"), **nothing})
+    feeds = {"x": normal(2, 4, 5, 6), "q": normal(2, 4, 5, 6, seed=9)}
+    check_fold(model, leaves=["Relu", "Conv", "Sub", "Sigmoid"], feeds=feeds)
+
+
 def test_a_normalization_that_is_written_out_goes_as_a_whole() -> None:
     constants = {name: normal(4, 1, 1, seed=k) for k, name in enumerate("PQST")}
     body = f"c = Conv <{SAME}> (r, W) a = Sub(r, P) b = Mul(a, S) d = Add(b, T) y = Add(c, d)"
     assert len(check_fold(images(body, **constants), leaves=["Relu", "Conv"]).folded) == 3
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_channels_that_are_last_around_the_operator(normalized: bool) -> None:
+    """As in what Keras exports."""
+    normal_or_not = f"f = {bn('c')} " if normalized else ""
+    conv = f"t = Transpose <perm = [0, 3, 1, 2]> (r) c = Conv <{SAME}> (t, W) {normal_or_not}"
+    behind = f"d = Transpose <perm = [0, 2, 3, 1]> ({'f' if normalized else 'c'}) e = Identity(d)"
+    body = f"r = Relu(x) {conv} {behind} m = Mul(r, S) n = Add(m, T) y = Add(e, n)"
+    constants: dict[str, Any] = {"W": THREE, "S": normal(4, seed=3), "T": normal(4, seed=4), **parameters("n")}
+    model = graph_model(f"(float[N,5,6,4] x) => (float[N,5,6,4] y) {{ {body} }}", **constants)
+    check_fold(model, leaves=["Relu", "Transpose", "Conv", "Transpose", "Identity"])
+
+
+def test_an_operator_that_is_turned_another_way_is_none_beside_the_affine() -> None:
+    turned = "t = Transpose <perm = [0, 3, 2, 1]> (r) c = Conv <pads = [1, 1, 1, 1]> (t, W)"
+    head = "(float[N,5,5,4] x) => (float[N,5,5,4] y)"
+    body = f"{head} {{ r = Relu(x) {turned} d = Transpose <perm = [0, 2, 3, 1]> (c) m = Mul(r, S) y = Add(d, m) }}"
+    model = graph_model(body, W=THREE, S=normal(4, seed=3))
+    assert not check_fold(model, leaves=["Relu", "Transpose", "Conv", "Transpose", "Mul", "Add"]).folded
+
+
+def test_a_default_transpose_turns_all_axes_around() -> None:
+    body = """(float[5,4] x) => (float[5,4] y) {
+        r = Relu(x) t = Transpose(r) c = MatMul(W, t) d = Transpose(c) m = Mul(r, S) y = Add(d, m) }"""
+    model = graph_model(body, W=normal(4, 4), S=normal(4, seed=3))
+    check_fold(model, leaves=["Relu", "Transpose", "MatMul", "Transpose"])
 
 
 def test_who_reads_the_shape_of_the_affine_reads_that_of_the_value() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from bnfold.affine import Affine
 from bnfold.folding.attempt import MAX_CHAIN, NO_MAP
@@ -28,6 +28,10 @@ from bnfold.ops.rule import Placed, Refusal, Taken
 
 MAX_ADDED = 256
 """How many values are looked at that are added to an affine: bounds the work where thousands are added."""
+
+
+Order: TypeAlias = tuple[int, ...] | None
+"""Which axis of a value each axis of another one is, that has its elements; None where all are as they were."""
 
 
 class Entry(NamedTuple):
@@ -46,12 +50,14 @@ class Added(NamedTuple):
         sign: with which the affine is to be part of its output.
         is_alone: it is all that is added to the affine in the first sum behind that.
         is_negated: the sum is the affine less the output, which has to be turned around then.
+        order: which axis of the output each axis of what is added is; None where it is laid out as it was.
     """
 
     node: Node
     sign: int
     is_alone: bool
-    is_negated: bool = False
+    is_negated: bool
+    order: Order
 
 
 def taken_beside(source: Source, context: Context) -> State | Refusal | None:
@@ -66,9 +72,10 @@ def taken_beside(source: Source, context: Context) -> State | Refusal | None:
     refusal: Refusal | None = None
     for sources, placed in _rows(source, context) if added else ():
         for each in added:
-            if sources[-1].wire not in each.node.inputs:
+            maps = _maps(each, sources[-1].wire, placed, context)
+            if not maps:
                 continue
-            taken = _taken(each, sources[-1].wire, placed, context)
+            taken = _taken(each, maps, context)
             if isinstance(taken, Refusal):
                 refusal = refusal or taken
                 continue
@@ -152,12 +159,12 @@ def _added(ways: list[Entry], context: Context) -> Iterator[Added]:
         if not pending:
             return
         value, sign, is_first = pending.popleft()
-        node = _maker(value, context)
+        node, order = _maker(value, context)
         if node is None or node in seen or (turns and not is_first):
             continue
         if parallel.rule(node) is not None and len(node.outputs) == 1:
-            yield Added(node, -sign if turns else sign, is_first, turns)
-        elif _is_open_sum(node, context):
+            yield Added(node, -sign if turns else sign, is_first, turns, order)
+        elif _is_open_sum(node, context) and order is None:
             pending.extend(_parts(node, sign, is_first=False))
 
 
@@ -165,18 +172,71 @@ def _parts(node: Node, sign: int, *, is_first: bool) -> Iterator[tuple[Value | N
     return ((value, sign * _sign_at(node, port), is_first) for port, value in enumerate(node.inputs[:MAX_ADDED]))
 
 
-def _maker(value: Value | None, context: Context) -> Node | None:
-    """What makes the value, for the sum alone, or what the affines behind that went into."""
+def _maker(value: Value | None, context: Context) -> tuple[Node | None, Order]:
+    """What makes the value, for the sum alone, laid out anew or not; or what the affines behind that went into."""
+    order: Order = None
     for _ in range(MAX_CHAIN):
         if value is None or value.producer is None or _only_reader(value, context) is None:
-            return None
-        address = value.producer.address
-        if address not in context.state.removed:
-            return value.producer if address in context.rank else None
-        if address in context.state.pushed or address not in context.sources:
-            return None
-        value = context.sources[address].wire
-    return None
+            break
+        node = value.producer
+        if node.address not in context.state.removed:
+            if not _lays_out(node):
+                return (node if node.address in context.rank else None), order
+            order, value = _through(node, order, context), node.inputs[0]
+        elif node.address in context.state.pushed or node.address not in context.sources:
+            break
+        else:
+            value = context.sources[node.address].wire
+    return None, None
+
+
+def _lays_out(node: Node) -> bool:
+    return node.domain == ONNX_DOMAIN and node.op_type in ("Identity", "Transpose")
+
+
+def _through(node: Node, order: Order, context: Context) -> Order:
+    """The order seen from the input of a node that lays out; the one at its output is given."""
+    if node.op_type == "Identity":
+        return order
+    turned = node.attribute("perm")
+    if turned is None:
+        turned = range(context.operator(node).rank(0) or 0)[::-1]
+    axes = tuple(int(axis) for axis in turned)
+    found = axes if order is None else tuple(axes[axis] for axis in order if axis < len(axes))
+    return None if found == tuple(range(len(found))) and found else found
+
+
+def _maps(added: Added, wire: Value, placed: Placed, context: Context) -> dict[int, Placed]:
+    """The affine at those inputs of the operator that are the wire, laid out so that its output undoes it."""
+    found: dict[int, Placed] = {}
+    for port, value in enumerate(added.node.inputs):
+        read, order = _read(value, wire, context)
+        if not read or not _undoes(added.order, order):
+            continue
+        if order is None:
+            found[port] = placed
+        elif set(placed.axes) <= set(order):
+            found[port] = placed.on(*(order.index(axis) for axis in placed.axes))
+    return found
+
+
+def _read(value: Value | None, wire: Value, context: Context) -> tuple[bool, Order]:
+    """Whether the value is the wire, laid out anew or not."""
+    order: Order = None
+    for _ in range(MAX_CHAIN):
+        if value is None or value in context.state.residuals or value is wire:
+            break
+        if value.producer is None or not _lays_out(value.producer):
+            break
+        order, value = _through(value.producer, order, context), value.producer.inputs[0]
+    return value is wire, order
+
+
+def _undoes(behind: Order, before: Order) -> bool:
+    """Whether the elements come out where they came in."""
+    if behind is None or before is None:
+        return behind is before
+    return len(behind) == len(before) and all(before[axis] == place for place, axis in enumerate(behind))
 
 
 def _signed(placed: Placed, sign: int) -> Placed:
@@ -184,7 +244,7 @@ def _signed(placed: Placed, sign: int) -> Placed:
     return placed if sign > 0 else Placed.over(negated, placed.axes, placed.sizes)
 
 
-def _taken(added: Added, wire: Value, placed: Placed, context: Context) -> Change | Refusal:
+def _taken(added: Added, maps: dict[int, Placed], context: Context) -> Change | Refusal:
     """What becomes of the operator, on top of what has been decided of it."""
     before = context.state.changes.get(added.node.address) or Change(context.operator(added.node))
     op, rule = before.op, parallel.rule(added.node)
@@ -193,8 +253,7 @@ def _taken(added: Added, wire: Value, placed: Placed, context: Context) -> Chang
     first = _turned(before) if added.is_negated else before.taken
     if isinstance(first, Refusal):
         return first
-    ports = [port for port, value in enumerate(added.node.inputs) if value is wire]
-    second = rule(op.after(first), dict.fromkeys(ports, _signed(placed, added.sign)))
+    second = rule(op.after(first), {port: _signed(placed, added.sign) for port, placed in maps.items()})
     if isinstance(second, Refusal):
         return second
     behind = second.behind
@@ -237,7 +296,9 @@ def _take_out(entry: Entry, made: State, context: Context, *, is_alone: bool) ->
     if is_as_large and _may_be_renamed(rest, context):
         return True
     made.pushed.add(node.address)
-    return not result.is_output and all(reader.scope is result.scope for reader, _ in result.readers)
+    pulled = context.state.removed.keys() - context.state.pushed
+    behind = [reader for reader, _ in result.readers]
+    return not result.is_output and all(r.scope is result.scope and r.address not in pulled for r in behind)
 
 
 def _may_be_renamed(value: Value, context: Context) -> bool:

@@ -41,11 +41,18 @@ def total(b: Builder, wire: Wire) -> Wire:
 def beside(b: Builder, wire: Wire) -> Wire:
     """A linear operator and affines of what it reads, added in some order."""
     linear = "Conv, same" if wire.rank >= 3 and b.chance(0.8) else "MatMul, same"
-    branches = [taken(b, linear, wire)]
+    order = [0, wire.rank - 1, *range(1, wire.rank - 1)]
+    turns = wire.rank >= 3 and b.chance(0.25)
+    read = b.add("Transpose", [wire.name], [wire.shape[k] for k in order], wire.kind, perm=order) if turns else wire
+    branches = [taken(b, linear, read)]
+    if turns:
+        back = [order.index(k) for k in range(wire.rank)]
+        branches[0] = b.add("Transpose", [branches[0].name], wire.shape, wire.kind, perm=back)
     if b.chance(0.4):
         branches[0] = taken(b, "BatchNormalization", branches[0])
     for _ in range(b.number(1, 2)):
         affine = b.pick("BatchNormalization", "BatchNormalization, of nothing special", "normalization written out")
+        affine = b.pick(affine, "constant along an axis") if turns else affine
         branches.append(taken(b, str(affine), wire))
     if b.chance(0.3):
         branches.append(some(b, wire, 2))
