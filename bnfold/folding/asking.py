@@ -95,18 +95,21 @@ def _asked(registry: Registry, op: Operator, maps: Maps, request: Request, manne
 
 def _rule(registry: Registry, op: Operator, request: Request) -> EachRule:
     """The rule for the operator; what has none, or can not be read, is a barrier for every map."""
-    node, rule = op.node, registry.rule(op.node)
-    if node.refers_to_function_attributes:
-        refusal = op.refuse("function-attribute", "gets an attribute from its function's call")
-    elif not node.outputs:
-        refusal = op.refuse("malformed", "has no output")
-    elif node.missing_attribute is not None:
-        refusal = op.refuse("malformed", f"lacks its attribute '{node.missing_attribute}'")
-    elif rule is None:
-        refusal = _barrier(op)
-    else:
+    rule, refusal = registry.rule(op.node), refuse_unreadable(op)
+    if rule is not None and refusal is None:
         return rule
-    raise Blocked(refusal, request, always=True)
+    raise Blocked(refusal or _barrier(op), request, always=True)
+
+
+def refuse_unreadable(op: Operator) -> Refusal | None:
+    """Whether what the node says is not all that there is to know of it, or less than there has to be."""
+    if op.node.refers_to_function_attributes:
+        return op.refuse("function-attribute", "gets an attribute from its function's call")
+    if not op.node.outputs:
+        return op.refuse("malformed", "has no output")
+    if op.node.missing_attribute is not None:
+        return op.refuse("malformed", f"lacks its attribute '{op.node.missing_attribute}'")
+    return None
 
 
 def _barrier(op: Operator) -> Refusal:

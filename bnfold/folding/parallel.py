@@ -3,8 +3,8 @@
 Given: ``y = L(x) + u + (a x + b)``, the three added by one sum or by several. Result: ``y = L'(x) + u`` with
 ``L'(x) = L(x) + a x + b`` (`bnfold.ops.parallel`); the affine goes, and a sum of two with it.
 
-That is no map on a wire: x is read by both, and y stays what it is. So it is looked at when all maps are where they
-go, and what was decided of the operator by then comes first; later attempts leave it alone.
+That is no map on a wire: x is read by both, and y stays what it is. So it is looked at when all that can be pulled is,
+and what was decided of the operator by then comes first; later attempts leave it alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from bnfold.affine import Affine
+from bnfold.folding.asking import CONTRADICTIONS, refuse_unreadable
 from bnfold.folding.attempt import MAX_CHAIN, NO_MAP
 from bnfold.folding.plan import Change, Edge
 from bnfold.folding.requests import Context
@@ -28,7 +29,6 @@ from bnfold.ops.rule import Placed, Refusal, Taken
 
 MAX_ADDED = 256
 """How many values are looked at that are added to an affine: bounds the work where thousands are added."""
-
 
 Order: TypeAlias = tuple[int, ...] | None
 """Which axis of a value each axis of another one is, that has its elements; None where all are as they were."""
@@ -67,6 +67,13 @@ def taken_beside(source: Source, context: Context) -> State | Refusal | None:
         source: the affine, or the last of several in a row.
         context: what the search has decided.
     """
+    try:
+        return _taken_beside(source, context)
+    except CONTRADICTIONS:
+        return None  # a node contradicts itself: onnxruntime runs none that does
+
+
+def _taken_beside(source: Source, context: Context) -> State | Refusal | None:
     ways = list(_sums(source.output, context))
     added = list(_added(ways, context))
     refusal: Refusal | None = None
@@ -191,7 +198,8 @@ def _maker(value: Value | None, context: Context) -> tuple[Node | None, Order]:
 
 
 def _lays_out(node: Node) -> bool:
-    return node.domain == ONNX_DOMAIN and node.op_type in ("Identity", "Transpose")
+    known = node.domain == ONNX_DOMAIN and node.op_type in ("Identity", "Transpose")
+    return known and not node.refers_to_function_attributes
 
 
 def _through(node: Node, order: Order, context: Context) -> Order:
@@ -250,7 +258,7 @@ def _taken(added: Added, maps: dict[int, Placed], context: Context) -> Change | 
     op, rule = before.op, parallel.rule(added.node)
     if rule is None or before.pushed or before.wanted or before.owed:
         return op.refuse("taken", "has taken in an affine that stands elsewhere")
-    first = _turned(before) if added.is_negated else before.taken
+    first = refuse_unreadable(op) or (_turned(before) if added.is_negated else before.taken)
     if isinstance(first, Refusal):
         return first
     second = rule(op.after(first), {port: _signed(placed, added.sign) for port, placed in maps.items()})

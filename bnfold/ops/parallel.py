@@ -14,7 +14,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from bnfold.affine import Affine
-from bnfold.ops.linear import bias_with, float_constant, gemm_addend, over_axis_one, shift_behind, wrong_axis
+from bnfold.ops.linear import (
+    bias_with,
+    float_constant,
+    gemm_addend,
+    other_channels,
+    over_axis_one,
+    shift_behind,
+    wrong_axis,
+)
 from bnfold.ops.registry import Maps, parallel
 from bnfold.ops.rule import Factor, Operator, Placed, Refusal, Rescale, Taken
 from bnfold.ops.windows import own_taps
@@ -118,5 +126,5 @@ def _square(op: Operator, shape: Sequence[int], placed: Placed, *, axis: int) ->
     if not placed.is_uniform and placed.axis != axis:
         return wrong_axis(op, placed)
     if placed.affine.channels not in (1, shape[0]):
-        return op.refuse("channels", f"has {shape[0]} channels, and the affine {placed.affine.channels}")
+        return other_channels(op, placed, shape[0])
     return placed.affine.expand(shape[0])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 from onnxruntime.capi.onnxruntime_pybind11_state import NotImplemented as NoKernel
-from support import check_fold, graph_model, normal, refusal, run_ort, run_reference, statistics
+from support import check_fold, feeds_for, graph_model, normal, refusal, run_ort, run_reference, statistics
 
 HEAD = "(float[2,4,6,5] x, float[2,18,6,5] o) => (float[2,6,6,5] y)"
 MASKED = "(float[2,4,6,5] x, float[2,18,6,5] o, float[2,9,6,5] q) => (float[2,6,6,5] y)"
@@ -56,6 +56,7 @@ def test_weights_in_integers_stay_integers() -> None:
 def test_onnxruntime_computes_the_same() -> None:
     model = deformed(f"c = DeformConv <{PADDED}> (x, W, o, B) {BEHIND}")
     try:
-        check_fold(model, leaves=["DeformConv"], run=run_ort)
+        run_ort(model, feeds_for(model))
     except NoKernel:
-        pytest.skip("this onnxruntime has no DeformConv on the CPU")
+        pytest.skip("onnxruntime 1.24, the oldest supported, has no DeformConv on the CPU")
+    check_fold(model, leaves=["DeformConv"], run=run_ort)
